@@ -1,0 +1,15 @@
+-- luacheck: the checks of all Lua files of the project.
+std = "lua54"
+max_line_length = 140
+exclude_files = {"build", "build-*"}
+
+-- What scripts, site files and the prompt find predeclared.
+local environment = {
+  "http", "tcp", "tls", "ssh", "udp", "dns", "icmp", "task", "upload", "serve", "sys", "log", "spool", "json",
+  "target", "defaults", "group", "every", "cron", "blackout", "transform", "sink", "on_change",
+  "check", "must", "threshold", "scenario",
+}
+files["scripts"] = {read_globals = environment}
+files["examples"] = {read_globals = environment}
+files["tests/bench"] = {read_globals = environment}
+files["tests"] = {std = "+busted", read_globals = environment}
