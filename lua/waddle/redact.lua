@@ -1,0 +1,87 @@
+--- Redaction: no credential leaves the program by a log line, a result or a message.
+-- Used wherever a target, a URL, headers or an error text is shown or stored.
+
+local redact = {}
+
+--- What stands in place of a secret.
+redact.MASK = "***"
+
+-- Query and header names whose value is a secret, in lower case, without "-" and "_".
+local SECRET = {}
+for name in ([[ token accesstoken refreshtoken idtoken authtoken apitoken bearer jwt apikey apisecret key accesskey secret secretkey
+  clientsecret password passwd passphrase pass pwd auth authorization proxyauthorization credential credentials signature sig
+  session sessionid sid cookie setcookie mfacode otp xapikey xauthtoken xamzsignature xamzcredential xamzsecuritytoken
+  xgoogsignature privatekey subscriptionkey ocpapimsubscriptionkey ]]):gmatch("%S+") do
+  SECRET[name] = true
+end
+
+--- Whether a query key, header or field of this name holds a secret.
+-- @param name string; case, "-" and "_" do not matter, nor does percent-encoding.
+function redact.is_secret(name)
+  local plain = name:gsub("%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end)
+  return SECRET[(plain:lower():gsub("[-_]", ""))] == true
+end
+
+local function mask_pair(mark, key, value)
+  if value ~= "" and redact.is_secret(key) then
+    return mark .. key .. "=" .. redact.MASK
+  end
+end
+
+--- Hides the credentials of every URL in a text: the user part before `@`, and the values of query and fragment keys
+-- with a well-known secret name. `dns://name@server` is left alone, its `@` means something else.
+-- @param text string (anything else is returned as it came).
+-- @return the text without secrets.
+function redact.text(text)
+  if type(text) ~= "string" then
+    return text
+  end
+  -- In a sentence a URL ends at a blank or a quote; the user part ends at the last "@" before the path.
+  text = text:gsub("(%a[%w+.-]*)://([^/?#%s\"'<>]*)@", function(scheme)
+    if scheme:lower() ~= "dns" then
+      return scheme .. "://" .. redact.MASK .. "@"
+    end
+  end)
+  return (text:gsub("([?&;#])([%w_.%%-]+)=([^&;#%s\"'<>]*)", mask_pair))
+end
+
+--- Hides credentials in something that was meant to be one target and may not even be a URL: all between `://` and the
+-- last `@` goes, blanks and slashes included, because that is where a badly written password ends up.
+-- @param text string. @return string.
+function redact.target(text)
+  local scheme, rest = text:match("^%s*(%a[%w+.-]*)://(.*)$")
+  if scheme and scheme:lower() ~= "dns" then
+    local authority = rest:match("^[^/?#]*")
+    local plain = authority:match("^[%w_.-]+:?%d*$") or authority:match("^%[[%x:.%%%w]+%]:?%d*$")
+    -- A "@" behind the path belongs to the path, unless what comes before the path cannot be host and port.
+    if authority:find("@", 1, true) then
+      rest = authority:gsub("^.*@", redact.MASK .. "@") .. rest:sub(#authority + 1)
+    elseif not plain then
+      rest = rest:gsub("^.*@", redact.MASK .. "@")
+    end
+    text = scheme .. "://" .. rest
+  elseif not scheme then
+    text = text:gsub("^[^/]*:[^/]*@", redact.MASK .. "@")
+  end
+  return redact.text(text)
+end
+
+--- Copies a table of headers (name to value, or name to list of values) with the values of secret ones hidden and the
+-- URLs in the others redacted. @return a new table.
+function redact.headers(headers)
+  local out = {}
+  for name, value in next, headers do
+    if type(name) == "string" and redact.is_secret(name) then
+      out[name] = redact.MASK
+    elseif type(value) == "table" then
+      out[name] = redact.headers(value)
+    else
+      out[name] = redact.text(value)
+    end
+  end
+  return out
+end
+
+return redact
