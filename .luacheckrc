@@ -1,6 +1,6 @@
 -- luacheck: the checks of all Lua files of the project.
 std = "lua54"
-max_line_length = 140
+max_line_length = 160
 exclude_files = {"build", "build-*"}
 
 -- What scripts, site files and the prompt find predeclared.
