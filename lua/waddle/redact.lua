@@ -8,10 +8,10 @@ redact.MASK = "***"
 
 -- Query and header names whose value is a secret, in lower case, without "-" and "_".
 local SECRET = {}
-for name in ([[ token accesstoken refreshtoken idtoken authtoken apitoken bearer jwt apikey apisecret key accesskey secret secretkey
-  clientsecret password passwd passphrase pass pwd auth authorization proxyauthorization credential credentials signature sig
-  session sessionid sid cookie setcookie mfacode otp xapikey xauthtoken xamzsignature xamzcredential xamzsecuritytoken
-  xgoogsignature privatekey subscriptionkey ocpapimsubscriptionkey ]]):gmatch("%S+") do
+for name in ([[ token accesstoken refreshtoken idtoken authtoken apitoken bearer jwt apikey apisecret key accesskey
+  secret secretkey clientsecret privatekey subscriptionkey ocpapimsubscriptionkey password passwd passphrase pass pwd
+  auth authorization proxyauthorization credential credentials signature sig session sessionid sid cookie setcookie
+  mfacode otp xapikey xauthtoken xamzsignature xamzcredential xamzsecuritytoken xgoogsignature ]]):gmatch("%S+") do
   SECRET[name] = true
 end
 
