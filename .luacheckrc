@@ -12,4 +12,4 @@ local environment = {
 files["scripts"] = {read_globals = environment}
 files["examples"] = {read_globals = environment}
 files["tests/bench"] = {read_globals = environment}
-files["tests"] = {std = "+busted", read_globals = environment}
+files["tests"] = {std = "+busted", read_globals = environment, max_line_length = false}
