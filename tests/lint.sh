@@ -18,9 +18,9 @@ rule() {
 layer_of() {
   case ${1#runtime/} in
   main.c) echo 4 ;;
-  wd.* | arena.* | text.* | words.* | log.* | clock.* | timer.* | embed.h | neterr.*) echo 0 ;;
+  wd.* | arena.* | text.* | addr.* | words.* | log.* | clock.* | timer.* | embed.h | neterr.*) echo 0 ;;
   loop* | watch* | op.* | task* | vm* | modules.h | source* | signals* | desc* | reader* | writer* | probe.*) echo 1 ;;
-  resolve* | addr* | route* | connect* | socket* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
+  resolve* | route* | connect* | socket* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
   modules.c | lua_* | serve* | upload* | repl* | control* | probes/*) echo 3 ;;
   *) echo unknown ;;
   esac
@@ -28,7 +28,7 @@ layer_of() {
 
 # Files that may include a library's headers: the fewer, the fewer places have to know its rules.
 curl_files='^runtime/transfer[a-z_]*[.][ch]$'
-openssl_files='^runtime/(tls|cert)[a-z_]*[.][ch]$'
+openssl_files='^runtime/(tls|cert)[a-z0-9_]*[.][ch]$'
 
 # files PATTERN...: the files of the repository of these names.
 files() {
