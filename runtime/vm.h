@@ -1,0 +1,54 @@
+// The Lua state and what belongs to it. One a process. Functions here are the only doors from the
+// host into Lua besides the scheduler's resume.
+#pragma once
+
+#include <lua.h>
+#include <signal.h>
+
+#include "runtime/loop.h"
+#include "runtime/wd.h"
+
+struct wd_task;
+
+struct wd_vm {
+  struct wd_loop *loop;
+  lua_State *L;             // the main thread; scripts never run on it
+  struct wd_task *current;  // the task that runs now, NULL between resumes
+  struct wd_task *root;     // the script; the process ends with it
+  struct wd_task *ready_first, *ready_last;
+  struct wd_task *live;     // every task that is not done
+  unsigned live_count, waiting;
+  uint64_t spawned, resumes;
+  int exit_code;            // asked for by sys.exit, -1 = not asked
+  bool gc_stress;           // WADDLE_GC_STRESS: collect before every resume
+  volatile sig_atomic_t interrupt; // signal number that must end the script, 0 = none
+};
+
+// The vm of any thread of its state. [-0, +0, -]
+static inline struct wd_vm *wd_vm_of(lua_State *L) {
+  return *(struct wd_vm **)lua_getextraspace(L);
+}
+
+// Makes the state, the libraries and the searchers. 0, or -1 with a message on stderr.
+int wd_vm_open(struct wd_vm *vm, struct wd_loop *loop);
+
+// Closes the state; every task must be done.
+void wd_vm_close(struct wd_vm *vm);
+
+// Calls `fn` on the main thread with `arg` as its light userdata, protected. True when it returned;
+// false when it raised: the message with its traceback is then written to the log. Never raises.
+bool wd_vm_call(struct wd_vm *vm, lua_CFunction fn, void *arg);
+
+// Text for an error value of any type, with a traceback of `co`, malloc'ed; NULL when memory ran
+// out. The value is at the top of `co` and stays. Never raises.
+char *wd_vm_traceback(struct wd_vm *vm, lua_State *co);
+
+// Pushes a string on a coroutine that does not run; nothing is pushed when memory runs out. Never
+// raises.
+void wd_vm_push_text(struct wd_vm *vm, lua_State *co, const char *text);
+
+// Pushes "FILE:LINE: " of the nearest caller that is not part of waddle itself, or "". [-0, +1, m]
+void wd_vm_where(lua_State *L);
+
+// Raises with the position of the nearest caller that is not part of waddle itself. [-0, +0, v]
+int wd_vm_error(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
