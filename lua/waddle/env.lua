@@ -1,0 +1,100 @@
+-- The strict environment of scripts, site files and the REPL: waddle's names are predeclared and
+-- loaded when first used; a name that was never set raises with the nearest one.
+
+local sys = require "waddle.core.sys"
+
+local env = {}
+
+-- Name in a script -> module that is loaded when the name is first read.
+env.modules = {
+  task = "waddle.task",
+  sys = "waddle.core.sys",
+  json = "waddle.json",
+  http = "waddle.http",
+  tcp = "waddle.tcp",
+  tls = "waddle.tls",
+  ssh = "waddle.ssh",
+  udp = "waddle.udp",
+  dns = "waddle.dns",
+  icmp = "waddle.icmp",
+  upload = "waddle.upload",
+  serve = "waddle.serve",
+  log = "waddle.log",
+}
+
+-- Name in a script -> {module, field}: single functions that stand on their own.
+env.functions = {
+  target = {"waddle.site", "target"},
+  defaults = {"waddle.site", "defaults"},
+  group = {"waddle.site", "group"},
+  every = {"waddle.site", "every"},
+  cron = {"waddle.site", "cron"},
+  blackout = {"waddle.site", "blackout"},
+  transform = {"waddle.site", "transform"},
+  sink = {"waddle.site", "sink"},
+  on_change = {"waddle.site", "on_change"},
+  check = {"waddle.scenario", "check"},
+  must = {"waddle.scenario", "must"},
+  threshold = {"waddle.scenario", "threshold"},
+  scenario = {"waddle.scenario", "scenario"},
+}
+
+-- os.exit would leave sockets and tasks behind; sys.exit ends them first.
+os.exit = sys.exit -- luacheck: ignore 122
+
+local standard = {}
+for name, value in pairs(_G) do
+  standard[name] = value
+end
+
+--- All names a script may use: the standard ones and ours, sorted.
+function env.names()
+  local names = {}
+  for _, set in ipairs {standard, env.modules, env.functions} do
+    for name in pairs(set) do
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+local function nearest(name, scope)
+  local names = env.names()
+  for own in pairs(scope) do
+    names[#names + 1] = own
+  end
+  return require("waddle.nearest").nearest(name, names)
+end
+
+--- A new environment. Globals that a script sets stay in it.
+function env.new()
+  local scope, declared = {}, {}
+  for name, value in pairs(standard) do
+    scope[name] = value
+  end
+  scope._G = scope
+  return setmetatable(scope, {
+    __newindex = function(t, name, value)
+      declared[name] = true
+      rawset(t, name, value)
+    end,
+    __index = function(t, name)
+      local value
+      if env.modules[name] then
+        value = require(env.modules[name])
+      elseif env.functions[name] then
+        value = require(env.functions[name][1])[env.functions[name][2]]
+      elseif declared[name] then
+        return nil
+      else
+        local near = type(name) == "string" and nearest(name, t)
+        error(("'%s' is not set anywhere%s"):format(tostring(name), near and ("; did you mean '" .. near .. "'?") or ""), 2)
+      end
+      rawset(t, name, value)
+      return value
+    end,
+  })
+end
+
+return env

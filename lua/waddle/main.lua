@@ -1,0 +1,63 @@
+-- What the command line means: which script runs, with which arguments, and how its end becomes an
+-- exit code. Every command is a script; this file only finds it.
+
+local core = require "waddle.core"
+local env = require "waddle.env"
+local sys = require "waddle.core.sys"
+
+local USAGE = 2
+
+local function complain(message)
+  io.stderr:write("waddle: ", message, "\n")
+  return USAGE
+end
+
+local function script_names()
+  local names = {}
+  for _, path in ipairs(core.files()) do
+    names[#names + 1] = path:match("^scripts/([%w_-]+)%.lua$")
+  end
+  return names
+end
+
+--- Runs a chunk of text in a fresh strict environment, with `arg` and `...` as lua(1) sets them.
+-- A syntax error is printed and gives exit code 2; what the chunk returns is returned.
+local function run_text(text, chunk_name, name, argv)
+  local names = env.new()
+  names.arg = table.move(argv, 1, #argv, 1, {[0] = name})
+  local chunk, err = load(text, chunk_name, "t", names)
+  if not chunk then
+    return complain(err)
+  end
+  return chunk(table.unpack(argv))
+end
+
+--- Runs scripts/NAME.lua with its arguments.
+local function run_command(name, argv)
+  local path = "scripts/" .. name .. ".lua"
+  local text = name:match("^[%w_-]+$") and core.source(path)
+  if not text then
+    local near = require("waddle.nearest").nearest(name, script_names())
+    return complain(("no command '%s'%s; `waddle help` lists them"):format(name, near and (" (did you mean '" .. near .. "'?)") or ""))
+  end
+  return run_text(text, "=" .. path, name, argv)
+end
+
+local aliases = {["-h"] = "help", ["--help"] = "help", ["-V"] = "version", ["--version"] = "version"}
+
+return function(_, first, ...)
+  if first == nil then
+    return run_command(sys.isatty(0) and sys.isatty(1) and "repl" or "agent", {})
+  elseif first == "-e" then
+    local code, rest = ..., {select(2, ...)}
+    if not code then
+      return complain("-e: expected a piece of Lua after it")
+    end
+    return run_text(code, "=(command line)", "-e", rest)
+  elseif aliases[first] then
+    return run_command(aliases[first], {...})
+  elseif first:sub(1, 1) == "-" then
+    return run_command("agent", {first, ...})
+  end
+  return run_command(first, {...})
+end

@@ -1,0 +1,87 @@
+// waddle.core: what the program knows about itself: probes and their descriptions, its own Lua
+// files, counters.
+#include <lauxlib.h>
+#include <lua.h>
+#include <string.h>
+
+#include "runtime/lua_modules.h"
+#include "runtime/probe.h"
+#include "runtime/source.h"
+#include "runtime/task.h"
+#include "runtime/writer.h"
+
+static const struct wd_probe *check_probe(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const struct wd_probe *probe = wd_probe_find(name);
+  if (!probe) wd_vm_error(L, "no probe named '%s'", name);
+  return probe;
+}
+
+// probes() -> list of names: {"dns.query", ...}
+static int l_probes(lua_State *L) {
+  lua_newtable(L);
+  for (int i = 0; wd_probes[i]; i++) {
+    lua_pushstring(L, wd_probes[i]->name);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+// describe("tcp.connect") -> {name=, help=, options={field...}, result={field...}}
+static int l_describe(lua_State *L) {
+  const struct wd_probe *probe = check_probe(L);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, probe->name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, probe->help);
+  lua_setfield(L, -2, "help");
+  wd_write_desc(L, probe->opts);
+  lua_setfield(L, -2, "options");
+  wd_write_desc(L, probe->result);
+  lua_setfield(L, -2, "result");
+  return 1;
+}
+
+// check("tcp.connect", ...) raises exactly as the call with these arguments would, and runs nothing.
+static int l_check(lua_State *L) {
+  const struct wd_probe *probe = check_probe(L);
+  lua_remove(L, 1);
+  wd_probe_check(L, probe);
+  return 0;
+}
+
+// stats() -> counters; tasks, watches, timers and registry must not grow for good.
+static int l_stats(lua_State *L) {
+  struct wd_vm *vm = wd_vm_of(L);
+  lua_createtable(L, 0, 10);
+  const struct {
+    const char *name;
+    lua_Integer value;
+  } rows[] = {
+    {"tasks", vm->live_count},
+    {"waiting", vm->waiting},
+    {"watches", vm->loop->watches},
+    {"timers", (lua_Integer)vm->loop->timers.count},
+    {"registry", (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX)},
+    {"spawned", (lua_Integer)vm->spawned},
+    {"resumes", (lua_Integer)vm->resumes},
+    {"probes_started", (lua_Integer)wd_probe_count.started},
+    {"probes_failed", (lua_Integer)wd_probe_count.failed},
+    {"lua_bytes", (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB)},
+  };
+  for (size_t i = 0; i < WD_COUNT(rows); i++) {
+    lua_pushinteger(L, rows[i].value);
+    lua_setfield(L, -2, rows[i].name);
+  }
+  return 1;
+}
+
+int wd_open_core(lua_State *L) {
+  static const luaL_Reg functions[] = {{"probes", l_probes}, {"describe", l_describe},       {"check", l_check},
+                                       {"stats", l_stats},   {"source", wd_source_l_read},   {"files", wd_source_l_list},
+                                       {NULL, NULL}};
+  luaL_newlib(L, functions);
+  lua_pushliteral(L, WADDLE_VERSION);
+  lua_setfield(L, -2, "version");
+  return 1;
+}

@@ -1,0 +1,8 @@
+// Openers of the C modules, one a file; runtime/modules.c lists them under their names.
+#pragma once
+
+#include <lua.h>
+
+int wd_open_task(lua_State *L);
+int wd_open_sys(lua_State *L);
+int wd_open_core(lua_State *L);

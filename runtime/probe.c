@@ -1,0 +1,216 @@
+// See probe.h.
+#include "runtime/probe.h"
+
+#include <arpa/inet.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/reader.h"
+#include "runtime/task.h"
+#include "runtime/writer.h"
+
+struct wd_probe_count wd_probe_count;
+
+const char *const wd_family_names[] = {"any", "4", "6", NULL};
+static const char *const cache_names[] = {"none", "ttl", NULL};
+
+const char *wd_probe_valid_address(const char *text) {
+  struct in6_addr any;
+  char plain[64];
+  size_t n = strcspn(text, "%"); // a scope may follow
+  if (n >= sizeof(plain)) return "expected an IP address";
+  memcpy(plain, text, n);
+  plain[n] = '\0';
+  bool ok = inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, plain, &any) == 1;
+  return ok ? NULL : "expected an IP address";
+}
+
+#define R struct wd_resolver_opts
+static const struct wd_field resolver_fields[] = {
+  WD_FIELD(R, server, "server", WD_T_STR, .min = 1, .max = 300, .help = "address of the DNS server, with :port if not 53"),
+  WD_FIELD(R, cache, "cache", WD_T_ENUM, .def = "none", .names = cache_names, .help = "none: ask every time; ttl: keep answers for their time to live"),
+  {0}};
+#undef R
+const struct wd_desc wd_resolver_desc = {"resolver", resolver_fields, sizeof(struct wd_resolver_opts)};
+
+#define Q struct wd_quality
+static const struct wd_field quality_fields[] = {
+  WD_FIELD(Q, timestamp_source, "timestamp_source", WD_T_STR, .help = "kernel or user: whose clock readings the figure is made of"),
+  WD_FIELD(Q, uncertainty, "uncertainty_ms", WD_T_MS, .help = "how far off the figure may be, where that is known"),
+  WD_FIELD(Q, sched_lag, "sched_lag_ms", WD_T_MS, .help = "how much later than planned the probe started"),
+  WD_FIELD(Q, loop_lag, "loop_lag_ms", WD_T_MS, .help = "worst delay of waddle's own loop while the probe ran"),
+  {0}};
+#undef Q
+const struct wd_desc wd_quality_desc = {"quality", quality_fields, sizeof(struct wd_quality)};
+
+static struct wd_probe_op *of(struct wd_op *op) {
+  return WD_CONTAINER(op, struct wd_probe_op, op);
+}
+
+static void stop(struct wd_op *op) {
+  struct wd_probe_op *p = of(op);
+  if (p->probe && p->probe->stop && op->started) p->probe->stop(p);
+}
+
+static void destroy(struct wd_op *op) {
+  struct wd_probe_op *p = of(op);
+  if (p->probe && p->probe->destroy && op->started) p->probe->destroy(p);
+  wd_arena_free(&p->arena);
+}
+
+static void expire(struct wd_op *op) {
+  struct wd_probe_op *p = of(op);
+  if (p->probe->expire)
+    p->probe->expire(p);
+  else
+    wd_probe_done(p, WD_E_TIMEOUT, "no answer within %g s", (double)wd_probe_opts(p)->timeout / 1e9);
+}
+
+static const struct wd_op_class probe_class = {.name = "probe", .stop = stop, .destroy = destroy, .expire = expire};
+
+void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, ...) {
+  if (p->op.done) return;
+  struct wd_common_result *r = wd_probe_result(p);
+  p->finished = wd_clock_now();
+  r->error = err;
+  if (detail) {
+    va_list ap;
+    va_start(ap, detail);
+    r->error_detail = wd_arena_vprintf(&p->arena, detail, ap);
+    va_end(ap);
+  }
+  wd_op_complete(&p->op, err);
+}
+
+// Finds the options among the arguments: f(string), f(string, table), f(table). Leaves the stack
+// at: 1 first argument, 2 options or nil.
+static int options_at(lua_State *L, int *positional) {
+  lua_settop(L, 2);
+  *positional = 0;
+  if (lua_istable(L, 1) && lua_isnil(L, 2)) {
+    lua_pushvalue(L, 1);
+    lua_replace(L, 2);
+    return 2;
+  }
+  if (!lua_isnil(L, 1)) *positional = 1;
+  return lua_isnil(L, 2) ? 0 : 2;
+}
+
+// Reads and checks; leaves the compiled expectation (or nil) at the top. [-0, +1, e]
+static void read_arguments(lua_State *L, struct wd_probe_op *p, int opts, int positional) {
+  const struct wd_probe *probe = p->probe;
+  wd_read(L, probe->name, probe->opts, opts, positional, &p->arena, (char *)p + probe->opts_at);
+  const char *wrong = probe->check ? probe->check(p) : NULL;
+  if (wrong) wd_vm_error(L, "%s: %s", probe->name, wrong);
+  if (!opts || lua_getfield(L, opts, "expect") == LUA_TNIL) {
+    lua_settop(L, 3);
+    lua_pushnil(L);
+    return;
+  }
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "waddle.compare");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "compile");
+  lua_pushvalue(L, -3);
+  lua_call(L, 1, 2);
+  if (lua_isnil(L, -2)) wd_vm_error(L, "%s: field 'expect': %s", probe->name, luaL_tolstring(L, -1, NULL));
+  lua_pop(L, 1);
+  lua_replace(L, 4);
+  lua_settop(L, 4);
+}
+
+static struct wd_probe_op *new_op(lua_State *L, const struct wd_probe *probe) {
+  struct wd_probe_op *p = wd_op_new(L, &probe_class, probe->size);
+  p->probe = probe;
+  return p;
+}
+
+// An expectation decides over success: it replaces the protocol's rule, and cannot save a probe
+// that has nothing to compare.
+static void apply_expectation(lua_State *L, int checker, int result) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "waddle.compare");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "apply");
+  lua_pushvalue(L, checker);
+  lua_pushvalue(L, result);
+  lua_call(L, 2, 2);
+  bool ok = lua_toboolean(L, -2);
+  lua_pushboolean(L, ok);
+  lua_setfield(L, result, "success");
+  if (ok) {
+    lua_pushnil(L);
+    lua_setfield(L, result, "error");
+    lua_pushnil(L);
+    lua_setfield(L, result, "error_detail");
+  } else {
+    if (lua_getfield(L, result, "error") == LUA_TNIL) {
+      lua_pushliteral(L, "assertion");
+      lua_setfield(L, result, "error");
+      lua_pushvalue(L, -2);
+      lua_setfield(L, result, "error_detail");
+    }
+    lua_pop(L, 1);
+  }
+  lua_settop(L, result);
+}
+
+static int k_result(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  struct wd_probe_op *p = (struct wd_probe_op *)ctx;
+  struct wd_common_result *r = wd_probe_result(p);
+  struct wd_quality quality = {.uncertainty = WD_NONE, .sched_lag = WD_NONE};
+  if (!r->quality) r->quality = &quality;
+  r->success = r->error == WD_OK;
+  r->started_at = p->started_us;
+  r->quality->loop_lag = wd_loop_lag(p->op.loop, p->op.started);
+  double planned = wd_probe_opts(p)->planned;
+  if (!isnan(planned)) {
+    wd_ns lag = p->op.started - (wd_ns)(planned * 1e9);
+    r->quality->sched_lag = lag > 0 ? lag : 0;
+  }
+  if (!r->success) wd_probe_count.failed++;
+  wd_write(L, p->probe->result, r);
+  int result = lua_gettop(L);
+  wd_op_release(&p->op);
+  if (lua_istable(L, 2) && lua_getfield(L, 2, "labels") == LUA_TTABLE) lua_setfield(L, result, "labels");
+  lua_settop(L, result);
+  if (!lua_isnil(L, 4)) apply_expectation(L, 4, result);
+  lua_getfield(L, result, "success");
+  if (!lua_toboolean(L, -1)) {
+    lua_pushnil(L);
+    lua_setfield(L, result, "latency_ms");
+  }
+  lua_settop(L, result);
+  return 1;
+}
+
+int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
+  wd_task_check(L, probe->name);
+  int positional, opts = options_at(L, &positional);
+  struct wd_probe_op *p = new_op(L, probe); // at 3
+  read_arguments(L, p, opts, positional);   // expectation at 4
+  wd_desc_clear(probe->result, (char *)p + probe->result_at);
+  p->started_us = wd_clock_wall_us();
+  wd_op_wait(L, &p->op);
+  wd_probe_count.started++;
+  if (!probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
+  probe->start(p);
+  return lua_yieldk(L, 0, (lua_KContext)p, k_result);
+}
+
+void wd_probe_check(lua_State *L, const struct wd_probe *probe) {
+  int positional, opts = options_at(L, &positional);
+  struct wd_probe_op *p = new_op(L, probe);
+  read_arguments(L, p, opts, positional);
+  wd_op_release(&p->op);
+}
+
+const struct wd_probe *wd_probe_find(const char *name) {
+  for (const struct wd_probe *const *p = wd_probes; *p; p++)
+    if (strcmp((*p)->name, name) == 0) return *p;
+  return NULL;
+}

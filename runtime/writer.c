@@ -1,0 +1,186 @@
+// See writer.h.
+#include "runtime/writer.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "runtime/text.h"
+#include "runtime/vm.h"
+
+static const char *const type_names[] = {
+  [WD_T_BOOL] = "boolean",      [WD_T_INT] = "integer", [WD_T_NUM] = "number",  [WD_T_STR] = "string",
+  [WD_T_DATA] = "string",       [WD_T_ENUM] = "enum",   [WD_T_DURATION] = "duration", [WD_T_BYTES] = "bytes",
+  [WD_T_MAP] = "map",           [WD_T_TABLE] = "table", [WD_T_LIST] = "list",   [WD_T_LUA] = "table",
+  [WD_T_MS] = "number",         [WD_T_TIME] = "time",   [WD_T_ERR] = "error",
+};
+
+// __index of a result: the upvalue is its description.
+static int l_unknown(lua_State *L) {
+  const struct wd_desc *desc = lua_touserdata(L, lua_upvalueindex(1));
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  const char *key = lua_tostring(L, 2);
+  if (wd_desc_find(desc, key)) return 0;
+  const char *near = wd_desc_nearest(desc, key);
+  if (near) return wd_vm_error(L, "%s: no field '%s'; did you mean '%s'?", desc->name, key, near);
+  return wd_vm_error(L, "%s: no field '%s'; rawget(result, '%s') reads a field of your own that may be absent", desc->name, key, key);
+}
+
+static void push_metatable(lua_State *L, const struct wd_desc *desc) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, desc) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 2);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)desc);
+  lua_pushcclosure(L, l_unknown, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushstring(L, desc->name);
+  lua_setfield(L, -2, "__name");
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, desc);
+}
+
+static int push_whole(lua_State *L, int64_t v) {
+  if (v == WD_NONE) return 0;
+  lua_pushinteger(L, v);
+  return 1;
+}
+
+static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at);
+
+static void push_list(lua_State *L, const struct wd_field *f, const struct wd_list *list) {
+  size_t size = wd_desc_elem_size(f);
+  lua_createtable(L, (int)list->n, 0);
+  for (size_t i = 0; i < list->n; i++) {
+    const char *item = (const char *)list->items + i * size;
+    if (f->elem == WD_T_TABLE)
+      wd_write(L, f->sub, item);
+    else if (!push_field(L, f, f->elem, item))
+      lua_pushboolean(L, 0); // a hole would end the list
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+static void push_map(lua_State *L, const struct wd_map *map) {
+  lua_createtable(L, 0, (int)map->n);
+  for (size_t i = 0; i < map->n; i++) {
+    lua_pushlstring(L, map->items[i].value.p, map->items[i].value.n);
+    lua_setfield(L, -2, map->items[i].name);
+  }
+}
+
+// Pushes one value and gives true, or pushes nothing where it is absent.
+static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at) {
+  char when[WD_TIME_LEN];
+  switch (type) {
+  case WD_T_BOOL:
+    if (*(const int8_t *)at < 0) return false;
+    lua_pushboolean(L, *(const int8_t *)at);
+    return true;
+  case WD_T_INT:
+  case WD_T_DURATION:
+  case WD_T_BYTES: return push_whole(L, *(const int64_t *)at);
+  case WD_T_NUM:
+    if (isnan(*(const double *)at)) return false;
+    lua_pushnumber(L, *(const double *)at);
+    return true;
+  case WD_T_MS:
+    if (*(const wd_ns *)at == WD_NONE) return false;
+    lua_pushnumber(L, (double)*(const wd_ns *)at / 1e6);
+    return true;
+  case WD_T_TIME:
+    if (*(const int64_t *)at == WD_NONE) return false;
+    wd_text_time(*(const int64_t *)at, when);
+    lua_pushstring(L, when);
+    return true;
+  case WD_T_STR:
+    if (!*(const char *const *)at) return false;
+    lua_pushstring(L, *(const char *const *)at);
+    return true;
+  case WD_T_DATA: {
+    const struct wd_data *data = at;
+    if (!data->p) return false;
+    lua_pushlstring(L, data->p, data->n);
+    return true;
+  }
+  case WD_T_ENUM:
+    if (*(const int *)at < 0) return false;
+    lua_pushstring(L, f->names[*(const int *)at]);
+    return true;
+  case WD_T_ERR:
+    if (*(const enum wd_err *)at == WD_OK) return false;
+    lua_pushstring(L, wd_err_name(*(const enum wd_err *)at));
+    return true;
+  case WD_T_MAP:
+    if (!((const struct wd_map *)at)->items) return false;
+    push_map(L, at);
+    return true;
+  case WD_T_TABLE:
+    if (!*(void *const *)at) return false;
+    wd_write(L, f->sub, *(void *const *)at);
+    return true;
+  case WD_T_LIST:
+    if (!((const struct wd_list *)at)->given && !((const struct wd_list *)at)->n) return false;
+    push_list(L, f, at);
+    return true;
+  case WD_T_LUA: break;
+  }
+  return false;
+}
+
+void wd_write(lua_State *L, const struct wd_desc *desc, const void *st) {
+  luaL_checkstack(L, 8, desc->name);
+  lua_createtable(L, 0, 16);
+  for (const struct wd_field *f = desc->fields; f->name; f++)
+    if (push_field(L, f, f->type, (const char *)st + f->offset)) lua_setfield(L, -2, f->name);
+  push_metatable(L, desc);
+  lua_setmetatable(L, -2);
+}
+
+static void set_text(lua_State *L, const char *key, const char *text) {
+  if (!text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, key);
+}
+
+static void set_flag(lua_State *L, const char *key, bool on) {
+  if (!on) return;
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, key);
+}
+
+static void write_field(lua_State *L, const struct wd_field *f) {
+  char expected[400];
+  lua_createtable(L, 0, 10);
+  set_text(L, "name", f->name);
+  set_text(L, "type", type_names[f->type]);
+  set_text(L, "default", f->def);
+  set_text(L, "unit", f->type == WD_T_MS ? "ms" : f->unit);
+  set_text(L, "help", f->help);
+  set_flag(L, "required", f->flags & WD_F_REQUIRED);
+  set_flag(L, "positional", f->flags & WD_F_POSITIONAL);
+  wd_desc_expected(f, expected, sizeof(expected));
+  set_text(L, "expected", expected);
+  if (f->type == WD_T_LIST) set_text(L, "elem", type_names[f->elem]);
+  if (f->names) {
+    lua_newtable(L);
+    for (int i = 0; f->names[i]; i++) {
+      lua_pushstring(L, f->names[i]);
+      lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "names");
+  }
+  if (f->sub) {
+    wd_write_desc(L, f->sub);
+    lua_setfield(L, -2, "fields");
+  }
+}
+
+void wd_write_desc(lua_State *L, const struct wd_desc *desc) {
+  luaL_checkstack(L, 8, desc->name);
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (const struct wd_field *f = desc->fields; f->name; f++) {
+    if (f->flags & WD_F_HIDDEN) continue;
+    write_field(L, f);
+    lua_rawseti(L, -2, ++n);
+  }
+}
