@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/text.h"
+#include "runtime/words.h"
 
 static const size_t c_sizes[] = {
   [WD_T_BOOL] = sizeof(int8_t),    [WD_T_INT] = sizeof(int64_t),     [WD_T_NUM] = sizeof(double),
@@ -46,7 +46,7 @@ static const char *visible_name(const void *ctx, size_t i) {
 const char *wd_desc_nearest(const struct wd_desc *desc, const char *name) {
   size_t n = 0;
   while (desc->fields[n].name) n++;
-  return wd_text_nearest(name, visible_name, desc->fields, n);
+  return wd_words_nearest(name, visible_name, desc->fields, n);
 }
 
 size_t wd_desc_elem_size(const struct wd_field *field) {

@@ -161,11 +161,17 @@ static void wait_virtual(struct wd_loop *loop) {
   if (loop->events == 0 && next != INT64_MAX) wd_clock_advance(next);
 }
 
+static void expire(struct wd_loop *loop, wd_ns slept) {
+  wd_ns due = wd_timers_next(&loop->timers);
+  if (due > loop->woke) return;
+  wd_ns late = loop->woke - (due > slept ? due : slept); // what passed before the wait is noted already
+  if (!wd_clock_is_virtual()) note_lag(&loop->lag, loop->woke, late);
+  wd_watch_dispatch(loop, DRAIN_ROUNDS);
+  for (struct wd_drain *d = loop->drains; d; d = d->next) d->drain(d);
+  wd_timers_expire(&loop->timers, loop->woke);
+}
+
 void wd_loop_pass(struct wd_loop *loop, wd_ns wait) {
-  if (loop->ready) {
-    loop->ready = false;
-    loop->run_ready(loop->ctx);
-  }
   wd_ns slept = wd_clock_now();
   note_lag(&loop->lag, slept, slept - loop->woke);
   if (wd_clock_is_virtual()) {
@@ -175,11 +181,8 @@ void wd_loop_pass(struct wd_loop *loop, wd_ns wait) {
     uv_run(&loop->uv, loop->ready || wait == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
   }
   loop->woke = wd_clock_now();
-  wd_ns due = wd_timers_next(&loop->timers);
-  if (due > loop->woke) return;
-  wd_ns late = loop->woke - (due > slept ? due : slept); // what passed before the wait is counted above
-  if (!wd_clock_is_virtual()) note_lag(&loop->lag, loop->woke, late);
-  wd_watch_dispatch(loop, DRAIN_ROUNDS);
-  for (struct wd_drain *d = loop->drains; d; d = d->next) d->drain(d);
-  wd_timers_expire(&loop->timers, loop->woke);
+  expire(loop, slept);
+  if (!loop->ready) return;
+  loop->ready = false;
+  loop->run_ready(loop->ctx);
 }

@@ -1,5 +1,5 @@
 // The loop: one libuv loop, one timer heap, one epoll set for every socket of ours.
-// A pass: run what is ready, wait, hand out socket events until none is left, expire timers.
+// A pass: wait, hand out socket events until none is left, expire timers, run what is ready.
 // Must hold: nothing expires before the sockets were emptied, so that a stall of ours is never a
 // loss of theirs; no callback of a pass is entered twice.
 #pragma once

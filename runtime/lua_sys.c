@@ -14,7 +14,7 @@
 #include "runtime/lua_modules.h"
 #include "runtime/signals.h"
 #include "runtime/task.h"
-#include "runtime/text.h"
+#include "runtime/words.h"
 
 extern char **environ;
 
@@ -96,7 +96,7 @@ static int l_timestamp(lua_State *L) {
   char when[WD_TIME_LEN];
   double at = luaL_optnumber(L, 1, (double)wd_clock_wall_us() / 1e6);
   if (!(fabs(at) < 2.5e11)) return luaL_argerror(L, 1, "outside of the calendar");
-  wd_text_time(llround(at * 1e6), when);
+  wd_words_time(llround(at * 1e6), when);
   lua_pushstring(L, when);
   return 1;
 }

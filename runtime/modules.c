@@ -10,6 +10,9 @@
 #include "runtime/lua_modules.h"
 #include "runtime/probe.h"
 
+// lua-cjson exports it but its header does not say so.
+int luaopen_cjson_safe(lua_State *L);
+
 static const luaL_Reg modules[] = {
   {"waddle.core", wd_open_core},
   {"waddle.core.task", wd_open_task},

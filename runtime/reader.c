@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "runtime/text.h"
+#include "runtime/words.h"
 #include "runtime/vm.h"
 
 enum { LONGEST_LIST = 100000, LONGEST_MAP = 1000, DEEPEST = 4 };
@@ -29,7 +30,7 @@ static void got(lua_State *L, int index, char *out, size_t room) {
   case LUA_TNIL: snprintf(out, room, "nothing"); break;
   case LUA_TSTRING: {
     const char *s = lua_tolstring(L, index, &n);
-    wd_text_escape(s, n, text, sizeof(text));
+    wd_text_escape(text, sizeof(text), s, n);
     snprintf(out, room, n > 50 ? "\"%.50s...\"" : "\"%s\"", text);
     break;
   }
@@ -93,7 +94,7 @@ static void read_number(struct reader *r, const struct wd_field *f, int index, v
     break;
   case WD_T_DURATION:
     if (type == LUA_TSTRING)
-      ok = wd_text_duration(lua_tostring(L, index), &whole) == 0;
+      ok = wd_words_duration(lua_tostring(L, index), &whole) == 0;
     else if (type == LUA_TNUMBER && v >= 0 && v <= 3650.0 * 86400)
       whole = (wd_ns)llround(v * 1e9), ok = true;
     ok = ok && in_range(f, (double)whole / 1e9);
@@ -101,7 +102,7 @@ static void read_number(struct reader *r, const struct wd_field *f, int index, v
     break;
   default:
     if (f->type == WD_T_BYTES && type == LUA_TSTRING) {
-      ok = wd_text_bytes(lua_tostring(L, index), &whole) == 0;
+      ok = wd_words_bytes(lua_tostring(L, index), &whole) == 0;
     } else if (type == LUA_TNUMBER) {
       int exact;
       whole = lua_tointegerx(L, index, &exact);
@@ -258,7 +259,7 @@ static void check_keys(struct reader *r, const struct wd_desc *desc, int index) 
       char safe[80];
       if (wd_desc_find(desc, key)) continue;
       near = wd_desc_nearest(desc, key);
-      wd_text_escape(key, strlen(key), safe, sizeof(safe));
+      wd_text_escape(safe, sizeof(safe), key, strlen(key));
       if (near)
         wd_vm_error(L, "%s: unknown field '%s%s'; did you mean '%s'?", r->function, r->path, safe, near);
       else

@@ -164,7 +164,7 @@ static void finish(struct wd_task *t, enum wd_task_end end) {
     vm->current = t;
     int rc = close_coroutine(t);
     vm->current = NULL;
-    if (end == WD_END_CANCELLED && rc != LUA_OK) {
+    if (end == WD_END_CANCELLED && rc != LUA_OK && !vm->interrupt) {
       char *why = wd_vm_traceback(vm, t->co);
       wd_log(WD_LOG_WARNING, "task: closing a cancelled task failed: %s", why ? why : "out of memory");
       free(why);

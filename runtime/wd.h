@@ -55,7 +55,7 @@ enum wd_err {
   WD_E_SKIPPED,
   WD_E_SCRIPT,
   WD_E_BUDGET,
-  WD_E_COUNT_
+  WD_E__COUNT
 };
 
 // The error's name as results carry it ("connection_refused"), NULL for WD_OK.

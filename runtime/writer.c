@@ -4,7 +4,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "runtime/text.h"
+#include "runtime/words.h"
 #include "runtime/vm.h"
 
 static const char *const type_names[] = {
@@ -88,7 +88,7 @@ static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type
     return true;
   case WD_T_TIME:
     if (*(const int64_t *)at == WD_NONE) return false;
-    wd_text_time(*(const int64_t *)at, when);
+    wd_words_time(*(const int64_t *)at, when);
     lua_pushstring(L, when);
     return true;
   case WD_T_STR:

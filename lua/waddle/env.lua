@@ -64,7 +64,7 @@ local function nearest(name, scope)
   for own in pairs(scope) do
     names[#names + 1] = own
   end
-  return require("waddle.nearest").nearest(name, names)
+  return require("waddle.nearest").find(name, names)
 end
 
 --- A new environment. Globals that a script sets stay in it.

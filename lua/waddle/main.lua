@@ -2,7 +2,7 @@
 -- exit code. Every command is a script; this file only finds it.
 
 local core = require "waddle.core"
-local env = require "waddle.env"
+local run = require "waddle.run"
 local sys = require "waddle.core.sys"
 
 local USAGE = 2
@@ -20,27 +20,15 @@ local function script_names()
   return names
 end
 
---- Runs a chunk of text in a fresh strict environment, with `arg` and `...` as lua(1) sets them.
--- A syntax error is printed and gives exit code 2; what the chunk returns is returned.
-local function run_text(text, chunk_name, name, argv)
-  local names = env.new()
-  names.arg = table.move(argv, 1, #argv, 1, {[0] = name})
-  local chunk, err = load(text, chunk_name, "t", names)
-  if not chunk then
-    return complain(err)
-  end
-  return chunk(table.unpack(argv))
-end
-
 --- Runs scripts/NAME.lua with its arguments.
 local function run_command(name, argv)
   local path = "scripts/" .. name .. ".lua"
   local text = name:match("^[%w_-]+$") and core.source(path)
   if not text then
-    local near = require("waddle.nearest").nearest(name, script_names())
+    local near = require("waddle.nearest").find(name, script_names())
     return complain(("no command '%s'%s; `waddle help` lists them"):format(name, near and (" (did you mean '" .. near .. "'?)") or ""))
   end
-  return run_text(text, "=" .. path, name, argv)
+  return run.text(text, "=" .. path, name, argv)
 end
 
 local aliases = {["-h"] = "help", ["--help"] = "help", ["-V"] = "version", ["--version"] = "version"}
@@ -53,7 +41,7 @@ return function(_, first, ...)
     if not code then
       return complain("-e: expected a piece of Lua after it")
     end
-    return run_text(code, "=(command line)", "-e", rest)
+    return run.text(code, "=(command line)", "-e", rest)
   elseif aliases[first] then
     return run_command(aliases[first], {...})
   elseif first:sub(1, 1) == "-" then
