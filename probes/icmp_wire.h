@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../runtime/addr.h"
-#include "../runtime/wd.h"
+#include "runtime/addr.h"
+#include "runtime/wd.h"
 
 enum {
 	WD_ICMP_HEADER_BYTES = 8,
