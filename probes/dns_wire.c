@@ -33,7 +33,7 @@ static bool read_type(const char *text, uint16_t *type)
 	enum { OPT = 41, TKEY = 249, TSIG = 250, IXFR = 251, AXFR = 252 };
 	size_t digits = strlen(text) > 4 ? strspn(text + 4, "0123456789") : 0;
 	// ldns reads TYPEnnn with atoi, whatever follows.
-	if (strncasecmp(text, "TYPE", 4) == 0 && (digits == 0 || digits > 5 || text[4 + digits] || atoi(text + 4) > 65535))
+	if (strncasecmp(text, "TYPE", 4) == 0 && (digits == 0 || digits > 5 || text[4 + digits] || strtoul(text + 4, NULL, 10) > UINT16_MAX))
 		return false;
 	int value = (int)ldns_get_rr_type_by_name(text);
 	if (value <= 0 || value > 65535 || value == OPT || (value >= TKEY && value <= AXFR))

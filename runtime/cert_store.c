@@ -155,7 +155,9 @@ X509_STORE *wd_cert_store(const char *ca, char *error, size_t error_size)
 			return NULL;
 		}
 		empty(slot);
-		*slot = (struct slot){copy, stamp, store, 0};
+		slot->key = copy;
+		slot->stamp = stamp;
+		slot->store = store;
 	}
 	slot->used_at = ++uses;
 	X509_STORE_up_ref(slot->store);

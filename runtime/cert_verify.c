@@ -155,7 +155,7 @@ void wd_cert_judge(struct wd_cert_report *out, struct wd_arena *arena, STACK_OF(
 	for (int i = 0; i < CLASSES; i++) {
 		if (faults[i].code == X509_V_OK)
 			continue;
-		const char *text = i == UNTRUSTED ? untrusted_text(arena, &faults[i]) : i == EXPIRED ? expired_text(arena, &faults[i], now_s) : mismatch_text(arena, leaf, host);
+		const char *text = i == UNTRUSTED ? untrusted_text(arena, &faults[i]) : i == EXPIRED ? expired_text(arena, &faults[i], now_s) : mismatch_text(arena, leaf, host ? host : "");
 		if (out->verify == WD_OK)
 			out->verify = names[i];
 		out->detail = out->detail ? wd_arena_printf(arena, "%s; %s", out->detail, text ? text : "") : text;

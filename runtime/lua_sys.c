@@ -16,7 +16,6 @@
 #include "runtime/task.h"
 #include "runtime/words.h"
 
-extern char **environ;
 
 // env(name) -> string | nil;  env() -> table of all
 static int l_env(lua_State *L) {

@@ -36,11 +36,11 @@ void wd_task_wake(struct wd_task *t) {
 // Ends a script that a signal must end, however deep in pure Lua it is. A yield out of the hook
 // cannot be caught by pcall; where Lua cannot yield, an error is raised again at every instruction
 // until a place is reached where it can.
-static void on_count(lua_State *L, lua_Debug *ar) {
+static void count_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   struct wd_vm *vm = wd_vm_of(L);
   if (!vm->interrupt) return;
-  lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+  lua_sethook(L, count_hook, LUA_MASKCOUNT, 1);
   if (vm->current && L == vm->current->co && lua_isyieldable(L))
     lua_yield(L, 0);
   else
@@ -57,7 +57,7 @@ struct wd_task *wd_task_spawn(lua_State *L, int nargs) {
   lua_setiuservalue(L, -(nargs + 3), 1);
   if (!lua_checkstack(t->co, nargs + LUA_MINSTACK)) wd_vm_error(L, "task.spawn: too many arguments");
   lua_xmove(L, t->co, nargs + 1);
-  lua_sethook(t->co, on_count, LUA_MASKCOUNT, HOOK_EVERY);
+  lua_sethook(t->co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
   lua_pushvalue(L, -1);
   t->ref = luaL_ref(L, LUA_REGISTRYINDEX); // from here on nothing raises
   t->state = WD_TASK_READY;

@@ -57,7 +57,7 @@ void wd_task_cancel(struct wd_task *t);
 void wd_task_cancel_all(struct wd_vm *vm);
 
 // Runs what is ready, once over the list; the loop's run_ready hook (ctx is the vm).
-void wd_task_run_ready(void *vm);
+void wd_task_run_ready(void *ctx);
 
 // The task that runs L, or an error that says why `what` cannot wait here. [-0, +0, v]
 struct wd_task *wd_task_check(lua_State *L, const char *what);
