@@ -16,7 +16,7 @@ enum wd_type {
   WD_T_DURATION, // seconds or "250ms": wd_ns, WD_NONE = absent (options)
   WD_T_BYTES,    // integer or "64k": int64_t, WD_NONE = absent (options)
   WD_T_MAP,      // table of strings by name: struct wd_map, in order of name
-  WD_T_TABLE,    // nested table: pointer to the struct of `sub`; options: always there; results: NULL = absent
+  WD_T_TABLE,    // nested table: pointer to the struct of `sub`; options: always there but for WD_F_OPTIONAL; results: NULL = absent
   WD_T_LIST,     // list of `elem` (a scalar type above, or WD_T_TABLE): struct wd_list
   WD_T_LUA,      // a table that only Lua looks at (labels, expect): nothing in C
   WD_T_MS,       // a span, written in milliseconds: wd_ns, WD_NONE = absent (results)
@@ -45,7 +45,7 @@ struct wd_list {
   bool given; // an empty list that is there is not an absent one
 };
 
-enum { WD_F_POSITIONAL = 1, WD_F_REQUIRED = 2, WD_F_HIDDEN = 4 };
+enum { WD_F_POSITIONAL = 1, WD_F_REQUIRED = 2, WD_F_HIDDEN = 4, WD_F_OPTIONAL = 8 };
 
 struct wd_desc;
 
@@ -53,7 +53,8 @@ struct wd_field {
   const char *name;
   enum wd_type type;
   size_t offset;
-  unsigned flags;            // WD_F_...: the first argument of the call; must be given; not shown in help
+  unsigned flags;            // WD_F_...: the first argument of the call; must be given; not shown in help;
+                             // an option table that is NULL when it was not given
   enum wd_type elem;         // of a list
   const char *def;           // default, as a user would write it; NULL = absent
   double min, max;           // numbers, durations (seconds), bytes, a string's length; both 0 = any

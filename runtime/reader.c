@@ -219,7 +219,10 @@ static void read_value(struct reader *r, const struct wd_field *f, int index, vo
   case WD_T_DATA: read_text(r, f, index, at); break;
   case WD_T_ENUM: read_enum(r, f, index, at); break;
   case WD_T_MAP: read_map(r, f, index, at); break;
-  case WD_T_TABLE: read_nested(r, f, index, 0, *(void **)at); break;
+  case WD_T_TABLE:
+    if (!*(void **)at) *(void **)at = must(r, wd_arena_alloc(r->arena, f->sub->size));
+    read_nested(r, f, index, 0, *(void **)at);
+    break;
   case WD_T_LIST: read_list(r, f, index, at); break;
   case WD_T_LUA:
     if (!lua_istable(r->L, index)) fail(r, f, index, NULL);
@@ -230,7 +233,7 @@ static void read_value(struct reader *r, const struct wd_field *f, int index, vo
 
 // A default is text as a user would write it.
 static void set_default(struct reader *r, const struct wd_field *f, void *at) {
-  if (f->type == WD_T_TABLE) {
+  if (f->type == WD_T_TABLE && !(f->flags & WD_F_OPTIONAL)) {
     *(void **)at = must(r, wd_arena_alloc(r->arena, f->sub->size));
     int depth = r->depth++;
     if (depth < DEEPEST) read_struct(r, f->sub, 0, 0, *(void **)at);
