@@ -127,6 +127,7 @@ static void settle(struct wd_task *t) {
     t->state = WD_TASK_DONE;
     if (t->end == WD_END_OK && t->child_failed) {
       t->end = WD_END_ERROR;
+      t->failed_by_child = true;
       t->trace = t->child_trace;
       t->child_trace = NULL;
     }
@@ -260,7 +261,7 @@ int wd_task_push_results(lua_State *L, struct wd_task *t) {
   }
   if (t->end == WD_END_CANCELLED) return wd_vm_error(L, "task %d was cancelled", (int)t->id);
   luaL_checkstack(L, t->nresults + 1, "too many results");
-  if (t->end == WD_END_ERROR && lua_gettop(t->co) == 0) { // a child's failure: only its text is left
+  if (t->end == WD_END_ERROR && (t->failed_by_child || lua_gettop(t->co) == 0)) { // only the text is left
     lua_pushstring(L, t->trace ? t->trace : "out of memory");
     return lua_error(L);
   }

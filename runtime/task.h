@@ -27,6 +27,7 @@ struct wd_task {
   bool killed;              // to be finished as cancelled at its next turn
   bool queued;              // in the ready list
   bool joined;              // somebody asked for its end, so a failure has an owner
+  bool failed_by_child;     // its function returned, but a child of it had failed unjoined
   int nargs;                // values to hand to the next resume
   int nresults;             // values left on co by a normal end
   struct wd_op *op;

@@ -1,0 +1,172 @@
+-- The program seen from outside: exit codes, what goes to stderr, signals. The peer is the program
+-- itself, run by the shell with a time limit.
+
+local program = os.getenv "WADDLE" or "build/waddle"
+
+local function quoted(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+-- Runs waddle with the arguments; gives exit code, stdout, stderr. `prefix` stands before the
+-- program on the shell's line.
+local function run(args, prefix)
+  local words = {}
+  for i, word in ipairs(args) do words[i] = quoted(word) end
+  local err_name = os.tmpname()
+  local pipe = io.popen(("%s timeout -k 1 20 %s %s 2>%s; echo \"code=$?\""):format(prefix or "", program, table.concat(words, " "), err_name))
+  local out = pipe:read("a")
+  pipe:close()
+  local f = io.open(err_name)
+  local err = f:read("a")
+  f:close()
+  os.remove(err_name)
+  local code = tonumber(out:match("code=(%d+)%s*$"))
+  return code, (out:gsub("code=%d+%s*$", "")), err
+end
+
+-- Same with a signal sent after a while.
+local function run_and_signal(signal, code_text)
+  return run({"-e", code_text}, "timeout --preserve-status -s " .. signal .. " 0.4")
+end
+
+local function file_with(text)
+  local name = os.tmpname()
+  local f = io.open(name, "w")
+  f:write(text)
+  f:close()
+  return name
+end
+
+describe("waddle -e", function()
+  it("runs a piece of Lua with arg and ...", function()
+    local code, out = run {"-e", "print(arg[0], arg[1], ...)", "x", "y"}
+    assert.equal(0, code)
+    assert.equal("-e\tx\tx\ty\n", out)
+  end)
+
+  it("gives the code that the script returns, or asks for", function()
+    assert.equal(7, (run {"-e", "return 7"}))
+    assert.equal(9, (run {"-e", "task.spawn(function() sys.exit(9) end) task.sleep(1000)"}))
+    assert.equal(3, (run {"-e", "os.exit(3)"}))
+  end)
+
+  it("needs the piece of Lua", function()
+    assert.equal(2, (run {"-e"}))
+  end)
+end)
+
+describe("a script", function()
+  it("that raises ends with file:line, a traceback and 1, its tasks cancelled first", function()
+    local name = file_with [[
+      task.spawn(function()
+        local mark <close> = setmetatable({}, {__close = function() print("closed") end})
+        task.sleep(1000)
+      end)
+      task.sleep(0.01)
+      local function deep() error("something broke") end
+      deep()
+    ]]
+    local code, out, err = run {"run", name}
+    os.remove(name)
+    assert.equal(1, code)
+    assert.equal("closed\n", out)
+    assert.matches(name .. ":6: something broke", err, 1, true)
+    assert.matches("stack traceback:", err, 1, true)
+    assert.matches(name .. ":7: in main chunk", err, 1, true)
+  end)
+
+  it("with a syntax error ends with 2 and its place", function()
+    local name = file_with "local x =\nlocal y"
+    local code, _, err = run {"run", name}
+    os.remove(name)
+    assert.equal(2, code)
+    assert.matches(name .. ":2:", err, 1, true)
+  end)
+
+  it("that is not there ends with 2", function()
+    local code, _, err = run {"run", "/nonexistent/file.lua"}
+    assert.equal(2, code)
+    assert.matches("/nonexistent/file.lua", err, 1, true)
+  end)
+
+  it("that yields by itself is told what to use", function()
+    local code, _, err = run {"-e", "coroutine.yield(1)"}
+    assert.equal(1, code)
+    assert.matches("use task.sleep, a channel or a probe", err, 1, true)
+  end)
+
+  it("with an error value of any type says so", function()
+    assert.matches("the error value is a table", (select(3, run {"-e", "error({})"})))
+    assert.matches("the error value is nil", (select(3, run {"-e", "error()"})))
+    assert.matches("custom", (select(3, run {"-e", "error(setmetatable({}, {__tostring = function() return 'custom' end}))"})))
+  end)
+end)
+
+describe("the strict environment", function()
+  it("names the nearest global", function()
+    local code, _, err = run {"-e", "print(tsak)"}
+    assert.equal(1, code)
+    assert.matches("'tsak' is not set anywhere; did you mean 'task'?", err, 1, true)
+  end)
+
+  it("keeps what a script sets, nil too", function()
+    local code, out = run {"-e", "x = 5 y = nil print(x, y, _G.x)"}
+    assert.equal(0, code)
+    assert.equal("5\tnil\t5\n", out)
+  end)
+end)
+
+describe("a signal", function()
+  it("ends a script that waits, with 130", function()
+    assert.equal(130, (run_and_signal("INT", "task.sleep(1000)")))
+    assert.equal(130, (run_and_signal("TERM", "task.sleep(1000)")))
+  end)
+
+  it("ends a script deep in pure Lua", function()
+    assert.equal(130, (run_and_signal("INT", "while true do end")))
+    assert.equal(130, (run_and_signal("TERM", "while true do pcall(function() while true do end end) end")))
+    assert.equal(130, (run_and_signal("INT", "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()")))
+    assert.equal(130, (run_and_signal("INT", "table.sort({3, 2, 1, 5, 4}, function(a, b) while true do end end)")))
+  end)
+
+  it("goes to a script that waits for it", function()
+    local code, out = run_and_signal("TERM", "print(sys.signal()) return 4")
+    assert.equal(4, code)
+    assert.equal("TERM\n", out)
+  end)
+end)
+
+describe("WADDLE_PATH", function()
+  it("puts a folder before the files inside the program", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    os.execute("mkdir -p " .. dir .. "/scripts " .. dir .. "/lua/waddle")
+    os.execute("echo 'print(\"mine\", (require(\"waddle.mine\")))' > " .. dir .. "/scripts/mine.lua")
+    os.execute("echo 'return 42' > " .. dir .. "/lua/waddle/mine.lua")
+    local code, out = run({"mine"}, "WADDLE_PATH=" .. dir)
+    os.execute("rm -r " .. dir)
+    assert.equal(0, code)
+    assert.equal("mine\t42\n", out)
+  end)
+end)
+
+describe("an unknown command", function()
+  it("is bad usage and offers the nearest", function()
+    local code, _, err = run {"rnu"}
+    assert.equal(2, code)
+    assert.matches("did you mean 'run'", err, 1, true)
+  end)
+end)
+
+describe("the virtual clock", function()
+  it("lets a day of sleeping pass in no time", function()
+    local code, out = run {"-e", [[
+      sys.virtual_clock()
+      local t0, w0 = task.now(), sys.time()
+      task.sleep("24h")
+      print(math.floor(task.now() - t0), math.floor(sys.time() - w0))
+    ]]}
+    assert.equal(0, code)
+    assert.equal("86400\t86400\n", out)
+  end)
+end)
