@@ -50,6 +50,17 @@ static int l_check(lua_State *L) {
   return 0;
 }
 
+// References in use. A freed one holds the number of the next free one (lauxlib keeps them in a list), which no reference of ours does.
+static lua_Integer references(lua_State *L) {
+  lua_Integer used = 0;
+  lua_Integer last = (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX);
+  for (lua_Integer i = 1; i <= last; i++) {
+    used += lua_rawgeti(L, LUA_REGISTRYINDEX, i) != LUA_TNUMBER;
+    lua_pop(L, 1);
+  }
+  return used;
+}
+
 // stats() -> counters; tasks, watches, timers and registry must not grow for good.
 static int l_stats(lua_State *L) {
   struct wd_vm *vm = wd_vm_of(L);
@@ -62,7 +73,7 @@ static int l_stats(lua_State *L) {
     {"waiting", vm->waiting},
     {"watches", vm->loop->watches},
     {"timers", (lua_Integer)vm->loop->timers.count},
-    {"registry", (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX)},
+    {"registry", references(L)},
     {"spawned", (lua_Integer)vm->spawned},
     {"resumes", (lua_Integer)vm->resumes},
     {"probes_started", (lua_Integer)wd_probe_count.started},
