@@ -1,6 +1,7 @@
 // The peer's DNS services: one port a fault, over UDP and TCP alike (RFC 1035 section 4.2). Every question is logged as "query" NAME TYPE u|t.
 //
-// Where there is an answer it is 127.0.0.1 for A and ::1 for AAAA whatever the name, with a TTL of 60 s, and an empty answer for any other type.
+// Where there is an answer it is 127.0.0.1 for A and ::1 for AAAA whatever the name, both for ANY, with a TTL of 60 s, and an empty answer for any
+// other type. dns_cname puts an alias before it, from NAME to real.NAME.
 #include "conn.h"
 
 #include <stdio.h>
@@ -12,6 +13,7 @@ enum {
     NAMES_MAX = 256,
     TYPE_A = 1,
     TYPE_AAAA = 28,
+    TYPE_ANY = 255,
     RCODE_FORMERR = 1,
     RCODE_SERVFAIL = 2,
     RCODE_NXDOMAIN = 3,
@@ -61,21 +63,34 @@ static void respond(struct message *message, const struct question *question, in
     message->data[5] = 1;
 }
 
-static void add_address(struct message *message, unsigned type)
+static void add(struct message *message, const uint8_t *record, size_t len)
 {
-    static const uint8_t a[] = {0xc0, 0x0c, 0, TYPE_A, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1};
-    static const uint8_t aaaa[] = {0xc0, 0x0c, 0, TYPE_AAAA, 0, 1, 0, 0, 0, 60, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-    if (type != TYPE_A && type != TYPE_AAAA)
-        return;
-    const uint8_t *record = type == TYPE_A ? a : aaaa;
-    size_t len = type == TYPE_A ? sizeof a : sizeof aaaa;
     memcpy(message->data + message->len, record, len);
     message->len += len;
     message->data[7]++;
 }
 
+// The alias, and where its target's name begins in the message: pointers of two bytes (RFC 1035 section 4.1.4) refer to names by their offset.
+static uint8_t add_alias(struct message *message)
+{
+    static const uint8_t alias[] = {0xc0, HEADER, 0, 5, 0, 1, 0, 0, 0, 60, 0, 7, 4, 'r', 'e', 'a', 'l', 0xc0, HEADER};
+    uint8_t target = (uint8_t)(message->len + 12);
+    add(message, alias, sizeof alias);
+    return target;
+}
+
+static void add_addresses(struct message *message, unsigned type, uint8_t owner)
+{
+    const uint8_t a[] = {0xc0, owner, 0, TYPE_A, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1};
+    const uint8_t aaaa[] = {0xc0, owner, 0, TYPE_AAAA, 0, 1, 0, 0, 0, 60, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    if (type == TYPE_A || type == TYPE_ANY)
+        add(message, a, sizeof a);
+    if (type == TYPE_AAAA || type == TYPE_ANY)
+        add(message, aaaa, sizeof aaaa);
+}
+
 enum fault {
-    GOOD, SILENT, DROP_FIRST, WRONG_ID, WRONG_QUESTION, ALWAYS_TC, TC_TCP_SILENT, TC_TCP_FIN, GARBAGE, SHORT, LATE, DUPLICATE, NOT_RESPONSE,
+    GOOD, CNAME, SILENT, DROP_FIRST, WRONG_ID, WRONG_QUESTION, ALWAYS_TC, TC_TCP_SILENT, TC_TCP_FIN, GARBAGE, SHORT, LATE, DUPLICATE, NOT_RESPONSE,
     RCODES = 100, // and the code
 };
 
@@ -105,7 +120,7 @@ static bool build(struct message *message, int fault, const struct question *que
         message->data[2] |= FLAG_TC;
         return true;
     }
-    add_address(message, question->type);
+    add_addresses(message, question->type, fault == CNAME && question->len < 240 ? add_alias(message) : HEADER);
     if (fault == WRONG_ID)
         message->data[0] ^= 0xff;
     if (fault == WRONG_QUESTION)
@@ -165,6 +180,7 @@ static const struct step serve[] = {{STEP_DNS, 0, 0}};
 
 const struct service dns_services[] = {
     DNS("good", GOOD),
+    DNS("cname", CNAME),
     DNS("silent", SILENT),
     DNS("drop_first", DROP_FIRST),
     DNS("wrong_id", WRONG_ID),

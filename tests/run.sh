@@ -1,0 +1,63 @@
+#!/bin/sh
+# run.sh [--no-netns] [SPEC...]: runs the specs (all of tests/spec by default) against real servers and waddle-peer; see support/peers.sh for those.
+#
+# WADDLE is the program to test, build/waddle by default; waddle-peer is taken from tests/ beside it. As root everything happens in a network of its
+# own (support/netns.sh), otherwise, or with --no-netns, on the machine's loopback. The last line counts: "N passed, N failed, N skipped". The exit code
+# is 0 when nothing failed, 2 when the tests could not begin. With --shell in place of specs: a shell that has the peers, to try things by hand.
+set -eu
+
+LIMIT_SECONDS=1500
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+netns=yes
+inside=
+shell=
+while [ $# -gt 0 ]; do
+  case $1 in
+  --no-netns) netns= ;;
+  --inside) inside=yes ;; # what this script calls itself with
+  --shell) shell=yes ;;
+  -*) echo "run.sh: no option '$1', expected --no-netns, --shell or spec files" >&2; exit 2 ;;
+  *) break ;;
+  esac
+  shift
+done
+
+waddle=${WADDLE:-$top/build/waddle}
+peer=$(dirname "$waddle")/tests/waddle-peer
+for needed in "$waddle" "$peer"; do
+  [ -x "$needed" ] || { echo "run.sh: no $needed, build it first (./dev build)" >&2; exit 2; }
+done
+
+if [ -z "$inside" ] && [ -n "$netns" ] && [ "$(id -u)" = 0 ] && unshare --net --mount -- true 2>/dev/null; then
+  exec unshare --net --mount -- sh "$0" --inside ${shell:+--shell} "$@"
+fi
+
+# shellcheck disable=SC1091 # they are checked on their own
+. tests/support/certs.sh
+# shellcheck disable=SC1091
+. tests/support/peers.sh
+# shellcheck disable=SC1091
+. tests/support/netns.sh
+
+work=$(mktemp -d)
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+  stop_peers
+  rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+[ -z "$inside" ] || private_network "$work"
+start_peers "$work" "$peer" || exit 2
+if [ -n "$shell" ]; then
+  "${SHELL:-sh}" || true
+  exit 0
+fi
+[ $# -gt 0 ] || set -- tests/spec
+status=0
+WADDLE_SPEC_RUNNING=$work/running timeout --foreground "$LIMIT_SECONDS" "$waddle" run tests/busted.lua "$@" || status=$?
+[ $status -le 1 ] || echo "run.sh: $waddle ended with status $status in: $(cat "$work/running" 2>/dev/null)" >&2
+exit $status
