@@ -60,15 +60,10 @@ enum wd_ssh_step wd_ssh_feed(struct wd_ssh *ssh, const uint8_t *bytes, size_t le
 
 const char *wd_ssh_unfinished(struct wd_ssh *ssh)
 {
-	const char *said = ssh->first_line;
-	char partial[128];
-	if (*said == '\0' && ssh->lines.len && !ssh->lines.ended) {
-		wd_text_escape(partial, sizeof partial, ssh->lines.text, ssh->lines.len);
-		said = partial;
-	}
-	if (*said)
-		snprintf(ssh->detail, sizeof ssh->detail, "no SSH banner; the peer said '%s'", said);
-	else
-		snprintf(ssh->detail, sizeof ssh->detail, "no SSH banner; the peer said nothing");
+	char said[128];
+	snprintf(said, sizeof said, "%s", ssh->first_line);
+	if (said[0] == '\0' && !ssh->lines.ended)
+		wd_text_escape(said, sizeof said, ssh->lines.text, ssh->lines.len);
+	snprintf(ssh->detail, sizeof ssh->detail, said[0] ? "no SSH banner; the peer said '%s'" : "no SSH banner; the peer said nothing%s", said);
 	return ssh->detail;
 }
