@@ -18,22 +18,23 @@ struct wd_resolve_address {
 // One look-up, embedded in its owner. Fill in the questions, call wd_resolve_start; the answers are
 // valid when `done` is called, which is never from within wd_resolve_start.
 struct wd_resolve {
-  // questions; the strings must live until done or cancelled
-  const char *name;   // name or literal
-  uint16_t port;      // put into the addresses, host byte order
+  // questions; `name` and `opts` must live until done or cancelled
+  const char *name;                  // name or literal
+  uint16_t port;                     // put into the addresses, host byte order
   const struct wd_common_opts *opts; // family, address, source (for the order by route), resolver
   void (*done)(struct wd_resolve *r);
   // answers
-  enum wd_err err;    // WD_E_DNS_..., WD_E_LOCAL, WD_E_TIMEOUT never (deadlines are the owner's)
-  char detail[160];   // for people, when err
+  enum wd_err err;                      // WD_E_DNS_..., WD_E_LOCAL, WD_E_TIMEOUT never (deadlines are the owner's)
+  char detail[160];                     // for people, when err
   struct wd_resolve_address *addresses; // RFC 6724 order, a family without a route last; freed by wd_resolve_clear
   size_t count;
-  wd_ns took;         // WD_NONE where nothing was asked (literal, pinned address)
-  bool shared;        // joined a look-up that was in flight
+  wd_ns took;  // WD_NONE where nothing was asked (literal, pinned address)
+  bool shared; // joined a look-up that was in flight
   // inner
   struct wd_loop *loop;
   struct wd_timer soon; // answers known at once are told in the next pass
   void *query;
+  wd_ns started;
   struct wd_resolve *next;
 };
 
