@@ -58,6 +58,6 @@ if [ -n "$shell" ]; then
 fi
 [ $# -gt 0 ] || set -- tests/spec
 status=0
-WADDLE_SPEC_RUNNING=$work/running timeout --foreground "$LIMIT_SECONDS" "$waddle" run tests/busted.lua "$@" || status=$?
+WADDLE=$waddle WADDLE_SPEC_RUNNING=$work/running timeout --foreground "$LIMIT_SECONDS" "$waddle" run tests/busted.lua "$@" || status=$?
 [ $status -le 1 ] || echo "run.sh: $waddle ended with status $status in: $(cat "$work/running" 2>/dev/null)" >&2
 exit $status

@@ -42,9 +42,9 @@ function leaks.remember()
   before = measure()
 end
 
--- What grew since `remember`, as text, or nil. Closing takes the loop a few passes: waits up to 2 seconds for it.
-function leaks.found()
-  local deadline = task.now() + SETTLE_SECONDS
+-- What grew since `remember`, as text, or nil. Closing takes the loop a few passes: waits up to `settle` seconds (2) for it.
+function leaks.found(settle)
+  local deadline = task.now() + (settle or SETTLE_SECONDS)
   local grown = growth(measure())
   while grown and task.now() < deadline do
     task.sleep(PAUSE_SECONDS)
@@ -53,9 +53,9 @@ function leaks.found()
   return grown
 end
 
--- Raises when something grew; `name` is the spec's.
-function leaks.check(name)
-  local grown = leaks.found()
+-- Raises when something grew; `name` is the spec's, `settle` as above.
+function leaks.check(name, settle)
+  local grown = leaks.found(settle)
   if grown then
     error(("'%s' left something behind: %s"):format(name, grown), 0)
   end

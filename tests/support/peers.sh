@@ -16,7 +16,7 @@
 #   WADDLE_PEER_TLS12                nginx, TLS 1.2 only
 #   WADDLE_PEER_MTLS                 nginx; without a client certificate: 400
 #   WADDLE_PEER_UNIX                 path of a Unix socket where nginx speaks HTTP
-#   WADDLE_PEER_CADDY_H3             HTTP/3 on UDP, 2 and 1.1 on TCP, certificate `good`, for the names localhost, 127.0.0.1 and peer.test:
+#   WADDLE_PEER_CADDY_H3             HTTP/3 on UDP, 2 and 1.1 on TCP, certificate `good`, for the names localhost, peer.test, 127.0.0.1 and ::1:
 #                                    / /proto /headers /redirect and /bytes/... as above
 #   WADDLE_PEER_TLS_EXPIRED* _WRONG_NAME* _SELF_SIGNED* _OLD*   openssl s_server; OLD speaks TLS 1.0 and 1.1 only. One client at a time
 #   WADDLE_PEER_SSH                  dropbear
@@ -215,7 +215,7 @@ start_caddy() {
   auto_https disable_redirects
   default_sni localhost
 }
-https://localhost:$port, https://127.0.0.1:$port, https://peer.test:$port {
+https://localhost:$port, https://127.0.0.1:$port, https://[::1]:$port, https://peer.test:$port {
   bind 127.0.0.1 ${six:+::1}
   tls $dir/certs/good.pem $dir/certs/good.key
   respond / "ok
