@@ -6,3 +6,6 @@
 int wd_open_task(lua_State *L);
 int wd_open_sys(lua_State *L);
 int wd_open_core(lua_State *L);
+int wd_open_listen(lua_State *L);
+int wd_open_datagram(lua_State *L);
+int wd_open_httpd(lua_State *L);

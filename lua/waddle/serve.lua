@@ -1,0 +1,197 @@
+-- Listeners for scripts: TCP, UDP, Unix and HTTP servers whose handlers are tasks. A server ends with
+-- the task that opened it, with server:close(), or as a to-be-closed variable.
+-- Limits against slow and greedy clients: connections at once, a life for each, sizes.
+
+local core = {
+  listen = require "waddle.core.listen",
+  datagram = require "waddle.core.datagram",
+  httpd = require "waddle.core.httpd",
+}
+local duration = require "waddle.duration"
+local task = require "waddle.core.task"
+
+local serve = {}
+
+local server = {}
+server.__index = server
+
+--- server:close(): stops listening; connections and handlers end.
+function server:close()
+  self.listener:close()
+  self.worker:cancel()
+end
+
+server.__close = server.close
+
+local function log_error(what, err)
+  require("waddle.core.sys").log("error", ("%s: handler failed: %s"):format(what, tostring(err)))
+end
+
+local function read_options(what, opts, known)
+  if type(opts) ~= "table" then
+    error(("%s: expected a table of options, got %s"):format(what, type(opts)), 3)
+  end
+  local o = {}
+  for key, default in pairs(known) do
+    o[key] = default
+  end
+  for key, value in pairs(opts) do
+    if key ~= "handler" and known[key] == nil then
+      local near = require("waddle.nearest").find(tostring(key), known)
+      error(("%s: unknown field '%s'%s"):format(what, tostring(key), near and ("; did you mean '" .. near .. "'?") or ""), 3)
+    end
+    if known[key] ~= nil and type(value) ~= type(known[key]) and not (key == "deadline" and type(value) == "string") then
+      error(("%s: field '%s': expected a %s, got %s"):format(what, key, type(known[key]), type(value)), 3)
+    end
+    o[key] = value
+  end
+  if type(o.handler) ~= "function" then
+    error(("%s: field 'handler': expected a function, got %s"):format(what, type(o.handler)), 3)
+  end
+  return o
+end
+
+local function start(listener, err, what, place, loop)
+  if not listener then
+    return nil, ("%s: cannot listen on %s: %s"):format(what, place, err)
+  end
+  local self = setmetatable({listener = listener}, server)
+  self.worker = task.spawn(function()
+    local guard <close> = listener -- luacheck: ignore 211
+    loop(listener)
+  end)
+  return self
+end
+
+-- Accepts until the listener closes; each connection gets a task and at most `deadline` seconds.
+local function accept_loop(what, handler, deadline)
+  return function(listener)
+    while true do
+      local conn, err = listener:accept()
+      if conn then
+        task.spawn(function()
+          local guard <close> = conn -- luacheck: ignore 211
+          local running = task.spawn(function()
+            local ok, failure = xpcall(handler, debug.traceback, conn)
+            if not ok then
+              log_error(what, failure)
+            end
+          end)
+          task.wait({running}, deadline)
+        end)
+      elseif err == "closed" then
+        return
+      else
+        require("waddle.core.sys").log("warning", ("%s: accept: %s"):format(what, err))
+        task.sleep(0.1) -- out of descriptors: let some be closed
+      end
+    end
+  end
+end
+
+--- serve.tcp{address="127.0.0.1", port=0, connections=1000, deadline=60, handler=function(conn) end}
+-- -> server {address, port} | nil, message. Each connection is handled in a task of its own and closed
+-- when the handler returns or after `deadline` seconds. conn:read([most [, timeout]]) -> bytes | nil, why;
+-- conn:read_line([timeout]); conn:write(bytes [, timeout]); conn:finish() sends our end; conn:close();
+-- conn:reset() closes with an RST; conn:peer() -> address, port.
+function serve.tcp(opts)
+  local o = read_options("serve.tcp", opts, {address = "127.0.0.1", port = 0, connections = 1000, deadline = 60})
+  local listener, err = core.listen.tcp(o.address, o.port, o.connections)
+  local self, message = start(listener, err, "serve.tcp", o.address .. " port " .. o.port,
+    accept_loop("serve.tcp", o.handler, duration.parse(o.deadline)))
+  if not self then
+    return nil, message
+  end
+  self.address, self.port = listener:address()
+  return self
+end
+
+--- serve.unix{path=, mode=384, connections=16, deadline=60, handler=function(conn) end}: a Unix socket
+-- with the given permission bits (0600 unless said otherwise); a left-over socket file is replaced.
+function serve.unix(opts)
+  local o = read_options("serve.unix", opts, {path = "", mode = 384, connections = 16, deadline = 60})
+  local listener, err = core.listen.unix(o.path, o.mode, o.connections)
+  local self, message = start(listener, err, "serve.unix", o.path, accept_loop("serve.unix", o.handler, duration.parse(o.deadline)))
+  if not self then
+    return nil, message
+  end
+  self.path = o.path
+  return self
+end
+
+--- serve.udp{address="127.0.0.1", port=0, handler=function(bytes, address, port) return answer end}
+-- -> server {address, port, send=} | nil, message. What the handler returns goes back to the sender;
+-- server:send(bytes, address, port) sends anything else. One datagram is handled after the other.
+function serve.udp(opts)
+  local o = read_options("serve.udp", opts, {address = "127.0.0.1", port = 0})
+  local socket, err = core.datagram.open(o.address, o.port)
+  local self, message = start(socket, err, "serve.udp", o.address .. " port " .. o.port, function()
+    while true do
+      local bytes, from, port = socket:receive()
+      if bytes then
+        local ok, answer = xpcall(o.handler, debug.traceback, bytes, from, port)
+        if not ok then
+          log_error("serve.udp", answer)
+        elseif answer then
+          socket:send(answer, from, port)
+        end
+      elseif from == "closed" then
+        return
+      end
+    end
+  end)
+  if not self then
+    return nil, message
+  end
+  self.address, self.port = socket:address()
+  function self:send(...) -- luacheck: ignore 212
+    return socket:send(...)
+  end
+  return self
+end
+
+local function answer_request(handler, request)
+  local handle <close> = setmetatable({}, {__close = function() request.handle:release() end}) -- luacheck: ignore 211
+  local ok, answer = xpcall(handler, debug.traceback, request)
+  if not ok then
+    log_error("serve.http", answer)
+    request.handle:respond(500, nil, "internal error\n")
+  elseif type(answer) == "table" then
+    request.handle:respond(answer.status or 200, answer.headers, answer.filler or answer.body or "")
+  else
+    request.handle:respond(answer and 200 or 404, nil, answer and tostring(answer) or "not found\n")
+  end
+end
+
+--- serve.http{address="127.0.0.1", port=0, certificate=, key= (PEM: HTTPS), connections=1000,
+-- per_client=0, body_most="1MiB", deadline=60, handler=function(request) return answer end}
+-- -> server {address, port} | nil, message. request = {method, path, version, peer, headers (lower case),
+-- query, body}; answer = {status=200, headers={}, body="" | filler=bytes}, a string (200), or nil (404).
+-- Each request is handled in a task of its own.
+function serve.http(opts)
+  if type(opts) ~= "table" or type(opts.handler) ~= "function" then
+    error("serve.http: field 'handler': expected a function", 2)
+  end
+  local settings = {}
+  for key, value in pairs(opts) do
+    settings[key] = key ~= "handler" and value or nil
+  end
+  local listener, err = core.httpd.open(settings)
+  local self, message = start(listener, err, "serve.http", opts.address or "127.0.0.1", function()
+    while true do
+      local request, why = listener:next()
+      if request then
+        task.spawn(answer_request, opts.handler, request)
+      elseif why == "closed" then
+        return
+      end
+    end
+  end)
+  if not self then
+    return nil, message
+  end
+  self.address, self.port = opts.address or "127.0.0.1", listener:port()
+  return self
+end
+
+return serve
