@@ -187,8 +187,9 @@ end
 -- @param sample an element of `samples`. @param seq its number. @return a line without a newline.
 function show.reply(sample, seq, options)
   options = options or {}
-  local status, words = get(sample, "status")
+  local status = get(sample, "status")
   local from, ttl = foreign(get(sample, "from")), get(sample, "ttl")
+  local words
   if status == "ok" then
     words = text.pad(text.ms(get(sample, "rtt_ms")), 8, "right") .. (ttl and "  ttl " .. ttl or "")
   elseif status == "late" then
