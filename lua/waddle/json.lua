@@ -26,6 +26,11 @@ function json.array(t)
   return setmetatable(t or {}, ARRAY)
 end
 
+--- Whether a table was marked by `json.array`.
+function json.is_array(t)
+  return getmetatable(t) == ARRAY
+end
+
 local function format_number(value)
   if math.type(value) == "integer" then
     return ("%d"):format(value)

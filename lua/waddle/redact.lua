@@ -38,12 +38,20 @@ function redact.text(text)
   if type(text) ~= "string" then
     return text
   end
-  -- In a sentence a URL ends at a blank or a quote; the user part ends at the last "@" before the path.
-  text = text:gsub("(%a[%w+.-]*)://([^/?#%s\"'<>]*)@", function(scheme)
-    if scheme:lower() ~= "dns" then
-      return scheme .. "://" .. redact.MASK .. "@"
+  -- In a sentence a URL ends at a blank or a quote; the user part ends at the last "@" before the path. The search
+  -- goes from "://" backwards: a pattern that begins with the scheme takes quadratic time on a long word.
+  local out, done = {}, 1
+  local mark = text:find("://", 1, true)
+  while mark do
+    local scheme = text:sub(math.max(done, mark - 20), mark - 1):match("%a[%w+.-]*$")
+    local at = text:match("^[^/?#%s\"'<>]*@()", mark + 3)
+    if scheme and scheme:lower() ~= "dns" and at then
+      out[#out + 1] = text:sub(done, mark + 2) .. redact.MASK .. "@"
+      done = at
     end
-  end)
+    mark = text:find("://", math.max(mark + 3, done), true)
+  end
+  text = table.concat(out) .. text:sub(done)
   return (text:gsub("([?&;#])([%w_.%%-]+)=([^&;#%s\"'<>]*)", mask_pair))
 end
 
