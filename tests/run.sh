@@ -41,8 +41,10 @@ fi
 . tests/support/netns.sh
 
 work=$(mktemp -d)
+tests=
 # shellcheck disable=SC2317 # called by the trap
 finish() {
+  [ -z "$tests" ] || kill "$tests" 2>/dev/null || true
   stop_peers
   rm -rf "$work"
 }
@@ -58,6 +60,11 @@ if [ -n "$shell" ]; then
 fi
 [ $# -gt 0 ] || set -- tests/spec
 status=0
-WADDLE=$waddle WADDLE_SPEC_RUNNING=$work/running timeout --foreground "$LIMIT_SECONDS" "$waddle" run tests/busted.lua "$@" || status=$?
+# In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT, the tests must not.
+export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running"
+env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} "$waddle" run tests/busted.lua "$@" &
+tests=$!
+wait $tests || status=$?
+tests=
 [ $status -le 1 ] || echo "run.sh: $waddle ended with status $status in: $(cat "$work/running" 2>/dev/null)" >&2
 exit $status

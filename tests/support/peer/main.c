@@ -173,7 +173,7 @@ static void open_full(void)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || argc > 3) {
+    if (argc < 2 || argc > 3 || argv[1][0] == '-') {
         fputs("usage: waddle-peer LOGFILE [TLS-PORT]\n", stderr);
         return 2;
     }
