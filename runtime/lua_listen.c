@@ -200,6 +200,20 @@ static int l_accept(lua_State *L) {
   return lua_yieldk(L, 0, (lua_KContext)a, k_accept);
 }
 
+// dial_unix(path) -> connection | nil, message
+static int l_dial_unix(lua_State *L) {
+  size_t n;
+  const char *path = luaL_checklstring(L, 1, &n);
+  struct sockaddr_un un = {.sun_family = AF_UNIX};
+  luaL_argcheck(L, n > 0 && n < sizeof(un.sun_path), 1, "the path of a Unix socket is 1 to 107 bytes long");
+  memcpy(un.sun_path, path, n);
+  struct wd_conn *c = wd_lua_conn_push(L, 1);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un))) return fail(L, fd, errno);
+  int rc = wd_conn_open(c, wd_vm_of(L)->loop, fd);
+  return rc ? fail(L, -1, -rc) : 1;
+}
+
 // address() -> text, port
 static int l_address(lua_State *L) {
   char text[WD_ADDR_TEXT];
@@ -211,7 +225,7 @@ static int l_address(lua_State *L) {
 
 int wd_open_listen(lua_State *L) {
   static const luaL_Reg methods[] = {{"accept", l_accept}, {"address", l_address}, {"close", l_close}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"tcp", l_tcp}, {"unix", l_unix}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"tcp", l_tcp}, {"unix", l_unix}, {"dial_unix", l_dial_unix}, {NULL, NULL}};
   wd_lua_conn_setup(L);
   luaL_newmetatable(L, metatable);
   luaL_newlib(L, methods);
