@@ -229,3 +229,12 @@ const char *wd_cert_verify_name(enum wd_err verify)
 {
 	return verify == WD_OK ? "ok" : wd_err_name(verify);
 }
+
+void wd_cert_sha256_hex(const void *bytes, size_t len, char out[static 65])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+	unsigned int n = 0;
+	EVP_Digest(bytes, len, digest, &n, EVP_sha256(), NULL);
+	for (unsigned int i = 0; i < 32; i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}

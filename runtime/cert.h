@@ -74,3 +74,6 @@ struct wd_cert_pair {
 // Makes a self-signed certificate with a fresh EC P-256 key for `names` (host names and address literals, at least one), valid from an hour ago for
 // `days` days. Usable as its own CA file. False with a message in `error`.
 bool wd_cert_self_signed(struct wd_cert_pair *out, struct wd_arena *arena, const char *const *names, size_t count, int days, char *error, size_t error_size);
+
+// SHA-256 of any bytes as 64 hex digits and a NUL.
+void wd_cert_sha256_hex(const void *bytes, size_t len, char out[static 65]);

@@ -20,6 +20,8 @@ static const luaL_Reg modules[] = {
   {"waddle.core.listen", wd_open_listen},
   {"waddle.core.datagram", wd_open_datagram},
   {"waddle.core.httpd", wd_open_httpd},
+  {"waddle.core.cert", wd_open_cert},
+  {"waddle.core.zone", wd_open_zone},
   {"cjson", luaopen_cjson},
   {"cjson.safe", luaopen_cjson_safe},
   {NULL, NULL},
