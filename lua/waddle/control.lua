@@ -45,14 +45,15 @@ end
 --- open{path=, commands={name=function(word...) return value end}} -> server | nil, message. The value
 -- of a command is anything JSON can say; a command that raises answers with its message.
 function control.open(opts)
-  local commands = setmetatable({}, {__index = opts.commands})
+  local commands = {}
+  for name, fn in pairs(opts.commands) do
+    commands[name] = fn
+  end
   commands.version = function() return require("waddle.core").version end
   commands.help = function()
     local names = {}
-    for _, set in ipairs {opts.commands, commands} do
-      for name in pairs(set) do
-        names[#names + 1] = name
-      end
+    for name in pairs(commands) do
+      names[#names + 1] = name
     end
     table.sort(names)
     return names
