@@ -37,6 +37,14 @@ struct alone {
 static const struct wd_field opts_fields[] = {WD_TLS_IDENTITY_OPTS(struct alone, opts), WD_TLS_OFFER_OPTS(struct alone, opts), {0}};
 const struct wd_desc wd_tls_opts_desc = {"tls", opts_fields, sizeof(struct alone)};
 
+const char *wd_tls_opts_check(const struct wd_tls_opts *opts) {
+  enum { ALPN_MOST = 16 };
+  if (opts->key && !opts->cert) return "field 'key': needs 'cert', the certificate it belongs to";
+  if (opts->min_version >= 0 && opts->max_version >= 0 && opts->min_version > opts->max_version)
+    return "field 'min_version': newer than max_version";
+  return opts->alpn.n > ALPN_MOST ? "field 'alpn': too many protocols (16 at most)" : NULL;
+}
+
 struct wd_tls_facts *wd_tls_facts_new(struct wd_arena *arena) {
   struct wd_tls_facts *facts = wd_arena_alloc(arena, sizeof(*facts));
   if (facts) wd_desc_clear(&wd_tls_facts_desc, facts);

@@ -66,5 +66,8 @@ struct wd_tls_opts {
     WD_FIELD(st, member.max_version, "max_version", WD_T_ENUM, .names = wd_tls_version_names,                           \
              .help = "newest version to offer")
 
+// For a probe's check: what is wrong with the options taken together, or NULL.
+const char *wd_tls_opts_check(const struct wd_tls_opts *opts);
+
 // Both of the above as a table, for a `tls` option.
 extern const struct wd_desc wd_tls_opts_desc;
