@@ -2,5 +2,8 @@
 #include "probes/probes.h"
 
 const struct wd_probe *const wd_probes[] = {
+  &wd_ssh_connect,
+  &wd_tcp_connect,
+  &wd_tls_connect,
   NULL,
 };

@@ -2,3 +2,5 @@
 #pragma once
 
 #include "runtime/probe.h"
+
+extern const struct wd_probe wd_ssh_connect, wd_tcp_connect, wd_tls_connect;

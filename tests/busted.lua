@@ -1,12 +1,11 @@
--- The test runner: `waddle run tests/busted.lua FILE|FOLDER...` runs busted's specs inside waddle's own loop, the
--- whole of busted in one task, so that a spec may call any probe. Prints a dot a spec, what failed, and at the very
--- end "N passed, N failed, N skipped"; exits 1 when anything failed.
+-- The test runner: `waddle run tests/busted.lua FILE|FOLDER...` runs busted's specs inside waddle's own loop, the whole of busted in one task, so that a
+-- spec may call any probe. Prints a dot a spec, what failed, and at the very end "N passed, N failed, N skipped"; exits 1 when anything failed.
 --
--- After every spec nothing may be left over: no task, descriptor, timer or registry reference more than before it
--- (support/leaks.lua). Run it in the repository's root; specs write `require "tests.support.spec"`.
+-- After every spec nothing may be left over: no task, descriptor, timer or registry reference more than before it (support/leaks.lua).
+-- Run it in the repository's root; specs write `require "tests.support.spec"`.
 --
--- busted's own runner is not used: it ends with os.exit, in the middle of the loop. Modules found by `require` and
--- the spec files run with the plain globals; only this file has the strict environment of scripts.
+-- busted's own runner is not used: it ends with os.exit, in the middle of the loop. Modules found by `require` and the spec files run with the plain
+-- globals; only this file has the strict environment of scripts.
 
 local files = {...}
 if #files == 0 then
@@ -47,8 +46,7 @@ busted.subscribe({"test", "end"}, function(_, _, status)
   return nil, true
 end)
 
--- What goes wrong outside of a spec (a file that does not load, a failing before_each, a leak) is no spec's status;
--- each is counted as one failure.
+-- What goes wrong outside of a spec (a file that does not load, a failing before_each, a leak) is no spec's status; each is counted as one failure.
 local function outside(element)
   if element.descriptor ~= "it" then
     counts.error = counts.error + 1

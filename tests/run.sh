@@ -1,11 +1,9 @@
 #!/bin/sh
-# run.sh [--no-netns] [SPEC...]: runs the specs (all of tests/spec by default) against real servers and waddle-peer;
-# see support/peers.sh for those.
+# run.sh [--no-netns] [SPEC...]: runs the specs (all of tests/spec by default) against real servers and waddle-peer; see support/peers.sh for those.
 #
-# WADDLE is the program to test, build/waddle by default; waddle-peer is taken from tests/ beside it. As root
-# everything happens in a network of its own (support/netns.sh), otherwise, or with --no-netns, on the machine's
-# loopback. The last line counts: "N passed, N failed, N skipped". The exit code is 0 when nothing failed, 2 when the
-# tests could not begin. With --shell in place of specs: a shell that has the peers, to try things by hand.
+# WADDLE is the program to test, build/waddle by default; waddle-peer is taken from tests/ beside it. As root everything happens in a network of its
+# own (support/netns.sh), otherwise, or with --no-netns, on the machine's loopback. The last line counts: "N passed, N failed, N skipped". The exit code
+# is 0 when nothing failed, 2 when the tests could not begin. With --shell in place of specs: a shell that has the peers, to try things by hand.
 set -eu
 
 LIMIT_SECONDS=1500
@@ -62,8 +60,7 @@ if [ -n "$shell" ]; then
 fi
 [ $# -gt 0 ] || set -- tests/spec
 status=0
-# In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT,
-# the tests must not.
+# In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT, the tests must not.
 export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running"
 env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} "$waddle" run tests/busted.lua "$@" &
 tests=$!

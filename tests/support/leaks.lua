@@ -1,8 +1,7 @@
 -- The check that a spec left nothing behind, by the counters of waddle.core and by what is open in /proc/self/fd.
 --
--- What the runtime opens on first use and keeps for the life of the process (the one ICMP socket of a family, the
--- HTTP engine) is no leak. A spec file whose specs are the first to use such a thing uses it once in its `setup`,
--- which runs before the counters are read.
+-- What the runtime opens on first use and keeps for the life of the process (the one ICMP socket of a family, the HTTP engine) is no leak. A spec file whose
+-- specs are the first to use such a thing uses it once in its `setup`, which runs before the counters are read.
 
 local core = require "waddle.core"
 local lfs = require "lfs"

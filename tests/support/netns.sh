@@ -12,10 +12,9 @@
 #     10.99.8.9 fd99:8::9  the router answers host unreachable (IPv6: no route)
 #     10.99.9.9 fd99:9::9  the router answers administratively prohibited
 #
-# It exports WADDLE_PEER_PRIVATE=1, WADDLE_PEER_HOSTS and WADDLE_PEER_RESOLV_CONF; with the router WADDLE_PEER_ROUTER,
-# WADDLE_PEER_ROUTED, WADDLE_PEER_BLACKHOLE, WADDLE_PEER_UNREACHABLE and WADDLE_PEER_PROHIBITED (addresses without a
-# port), each with a twin whose name ends in _V6. Everything vanishes with the processes in it; the two that hold the
-# namespaces are in $pids.
+# It exports WADDLE_PEER_PRIVATE=1, WADDLE_PEER_HOSTS and WADDLE_PEER_RESOLV_CONF; with the router WADDLE_PEER_ROUTER, WADDLE_PEER_ROUTED,
+# WADDLE_PEER_BLACKHOLE, WADDLE_PEER_UNREACHABLE and WADDLE_PEER_PROHIBITED (addresses without a port), each with a twin whose name ends in _V6.
+# Everything vanishes with the processes in it; the two that hold the namespaces are in $pids.
 # shellcheck shell=sh
 
 bind_over() {

@@ -1,5 +1,4 @@
-# peers.sh: sourced by run.sh; start_peers DIR WADDLE-PEER starts the servers that the specs talk to, on free ports,
-# and exports where they are.
+# peers.sh: sourced by run.sh; start_peers DIR WADDLE-PEER starts the servers that the specs talk to, on free ports, and exports where they are.
 #
 #   variable                         what listens there (127.0.0.1:PORT; the same port on [::1] too, unless marked with *)
 #   WADDLE_PEER_DIR                  the folder of this run: certificates in certs/, configurations, logs; gone afterwards
@@ -23,16 +22,14 @@
 #   WADDLE_PEER_SSH                  dropbear
 #   WADDLE_PEER_UNBOUND              DNS over UDP and TCP, see zones() below; in the private network also on port 53
 #
-# A server that cannot be started is reported, and WADDLE_PEER_<NAME>_MISSING holds the reason in place of
-# WADDLE_PEER_<NAME>.
+# A server that cannot be started is reported, and WADDLE_PEER_<NAME>_MISSING holds the reason in place of WADDLE_PEER_<NAME>.
 # shellcheck shell=sh
 
 pids=
 ports=
 READY_SECONDS=10
 
-# background COMMAND...: starts a process, remembers it in $pids, and lets it die with this shell where setpriv knows
-# how. $! is its id.
+# background COMMAND...: starts a process, remembers it in $pids, and lets it die with this shell where setpriv knows how. $! is its id.
 background() {
   if [ -n "$leash" ]; then
     setpriv --pdeathsig KILL -- "$@" &
@@ -78,8 +75,7 @@ program() {
   return 1
 }
 
-# bound tcp|udp PORT: whether somebody listens there, read from the kernel's tables, so that no server is disturbed by
-# a look.
+# bound tcp|udp PORT: whether somebody listens there, read from the kernel's tables, so that no server is disturbed by a look.
 bound() {
   awk -v port="$(printf '%04X' "$2")" -v state="$([ "$1" = tcp ] && echo 0A || echo 07)" '
     { n = split($2, local, ":"); if (local[n] == port && (state == "07" || $4 == state)) found = 1 }
@@ -113,7 +109,7 @@ why() {
   tail -n 1 "$1" 2>/dev/null | cut -c 1-200
 }
 
-# ---- nginx -----------------------------------------------------------------------------------------------------------
+# ---- nginx ------------------------------------------------------------------------------------------------------------------------------
 
 # nginx_server CERTIFICATE PORT PARAMETER...: one TLS server block; further directives come on standard input.
 nginx_server() {
@@ -208,7 +204,7 @@ start_nginx() {
   found unix "$dir/nginx.sock"
 }
 
-# ---- caddy -----------------------------------------------------------------------------------------------------------
+# ---- caddy ------------------------------------------------------------------------------------------------------------------------------
 
 start_caddy() {
   caddy=$(program caddy) || { missing caddy_h3 "caddy is not installed"; return; }
@@ -247,7 +243,7 @@ await_caddy() {
   fi
 }
 
-# ---- openssl s_server ------------------------------------------------------------------------------------------------
+# ---- openssl s_server -------------------------------------------------------------------------------------------------------------------
 
 # s_server NAME CERTIFICATE OPTION...
 s_server() {
@@ -271,7 +267,7 @@ start_s_servers() {
   s_server tls_old rsa -min_protocol TLSv1 -max_protocol TLSv1.1 -cipher DEFAULT:@SECLEVEL=0
 }
 
-# ---- dropbear --------------------------------------------------------------------------------------------------------
+# ---- dropbear ---------------------------------------------------------------------------------------------------------------------------
 
 start_dropbear() {
   if ! dropbear=$(program dropbear) || ! dropbearkey=$(program dropbearkey); then
@@ -288,7 +284,7 @@ start_dropbear() {
   fi
 }
 
-# ---- unbound ---------------------------------------------------------------------------------------------------------
+# ---- unbound ----------------------------------------------------------------------------------------------------------------------------
 
 # What unbound knows. servfail.test and late.test are answered by waddle-peer behind it.
 zones() {
@@ -373,7 +369,7 @@ start_unbound() {
   fi
 }
 
-# ---- waddle-peer -----------------------------------------------------------------------------------------------------
+# ---- waddle-peer ------------------------------------------------------------------------------------------------------------------------
 
 # It says itself where it listens; the list ends with an empty line.
 start_waddle_peer() {

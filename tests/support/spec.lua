@@ -22,9 +22,8 @@ local function variable(name)
   spec.skip(("no peer '%s': %s"):format(name, os.getenv(key .. "_MISSING") or "tests/support/peers.sh knows no such peer"))
 end
 
--- Where a peer listens, by its name in any case: spec.peer("tcp_silent") gives "127.0.0.1:40000", "127.0.0.1" and
--- 40000. To be called inside `it`: a peer that could not be started skips the spec, saying why. `host` takes the
--- place of 127.0.0.1: "localhost", "::1", "peer.test".
+-- Where a peer listens, by its name in any case: spec.peer("tcp_silent") gives "127.0.0.1:40000", "127.0.0.1" and 40000. To be called inside `it`: a peer that
+-- could not be started skips the spec, saying why. `host` takes the place of 127.0.0.1: "localhost", "::1", "peer.test".
 function spec.peer(name, host)
   local address = variable(name)
   local own, port = address:match("^(.*):(%d+)$")
@@ -42,13 +41,11 @@ function spec.url(name, path, host)
   return ("%s://%s%s"):format(scheme, spec.peer(name, host), path or "/")
 end
 
--- A plain value of run.sh: spec.value("ca") is the file of the authority to trust, spec.value("blackhole_v6") an
--- address. Skips when there is none.
+-- A plain value of run.sh: spec.value("ca") is the file of the authority to trust, spec.value("blackhole_v6") an address. Skips when there is none.
 spec.value = variable
 
--- What clients did at a service of waddle-peer since a mark: a list of {conn = number, event = "accept", detail =
--- "4"}, oldest first. `mark` is what spec.mark() returned before; without one everything since the start.
--- support/peer/log.c tells the events.
+-- What clients did at a service of waddle-peer since a mark: a list of {conn = number, event = "accept", detail = "4"}, oldest first.
+-- `mark` is what spec.mark() returned before; without one everything since the start. support/peer/log.c tells the events.
 function spec.log(service, mark)
   local file = assert(io.open(variable("log"), "r"))
   file:seek("set", mark or 0)
@@ -82,8 +79,7 @@ function spec.count(events, event, pattern)
   return n
 end
 
--- Waits until fn() is true and returns its value; after `seconds` (5) it raises. For what others do without telling,
--- like closing a connection.
+-- Waits until fn() is true and returns its value; after `seconds` (5) it raises. For what others do without telling, like closing a connection.
 function spec.eventually(fn, seconds)
   local deadline = task.now() + (seconds or 5)
   while true do

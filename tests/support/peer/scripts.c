@@ -1,8 +1,6 @@
-// The TCP services that are nothing but lists of steps: silence and resets, SSH banners, STARTTLS dialogues, faults
-// in the TLS handshake.
+// The TCP services that are nothing but lists of steps: silence and resets, SSH banners, STARTTLS dialogues, faults in the TLS handshake.
 #include "peer.h"
 
-// clang-format off
 #define SEND(s) {STEP_SEND, s, 0}
 #define SEND_TAG(s) {STEP_SEND_TAG, s, 0}
 #define DRIP(s, ms) {STEP_DRIP, s, ms}
@@ -89,4 +87,3 @@ const struct service tcp_services[] = {
     {.name = "http", .steps = STEPS(STEP(HTTP))},
     {0},
 };
-// clang-format on
