@@ -229,4 +229,48 @@ function json.decode(text, limits)
   return whole_numbers({ value })[1]
 end
 
+local function line_of(text, position)
+  return 1 + select(2, text:sub(1, position - 1):gsub("\n", ""))
+end
+
+--- The line that a message of `json.decode` speaks of, or nil when it names no place.
+function json.error_line(text, message)
+  local position = message:match("at character (%d+)")
+  return position and line_of(text, tonumber(position))
+end
+
+--- Finds a key that an object has twice; decoding takes the last one without a word.
+-- @param text JSON that `json.decode` accepts.
+-- @return key (as written), line; or nil.
+function json.duplicate_key(text)
+  local seen, depth, at = { {} }, 1, 1
+  while true do
+    local place, mark = text:match('()([{}%[%]"])', at)
+    if not place then
+      return nil
+    elseif mark == '"' then
+      local finish = place + 1
+      while text:sub(finish, finish) ~= '"' do
+        finish = text:find('["\\]', finish + (text:sub(finish, finish) == "\\" and 2 or 0))
+        if not finish then
+          return nil
+        end
+      end
+      at = finish + 1
+      if text:find("^%s*:", at) then
+        local key = text:sub(place + 1, finish - 1)
+        if seen[depth][key] then
+          return key, line_of(text, place)
+        end
+        seen[depth][key] = true
+      end
+    else
+      local opens = mark == "{" or mark == "["
+      depth = math.max(1, depth + (opens and 1 or -1))
+      seen[depth] = opens and {} or seen[depth]
+      at = place + 1
+    end
+  end
+end
+
 return json

@@ -119,3 +119,24 @@ describe("json.decode", function()
     assert.same(t, json.decode(json.encode(t)))
   end)
 end)
+
+describe("json.duplicate_key", function()
+  it("finds a key that is there twice, and its line", function()
+    assert.same({ "a", 3 }, { json.duplicate_key '{"a":1,\n"b":{"a":2},\n"a":3}' })
+    assert.same({ "x", 1 }, { json.duplicate_key '[{"x":1},{"y":2,"x":1,"x":2}]' })
+  end)
+
+  it("is not misled by texts, escapes and nesting", function()
+    for _, text in ipairs { '{"a":"a\\":","b":"\\\\","c":"\\""}', '[{"a":1},{"a":2}]', '{"a":{"a":{"a":1}},"b":["a","a"]}', '"x"', "5", '{"a":"{\\"a\\":1}"}' } do
+      assert.is_table({ json.decode(text) })
+      assert.is_nil((json.duplicate_key(text)), text)
+    end
+  end)
+
+  it("goes with the line of a syntax error", function()
+    local text = '{"a":1,\n"b":}'
+    local _, message = json.decode(text)
+    assert.equal(2, json.error_line(text, message))
+    assert.is_nil(json.error_line("", "too deep"))
+  end)
+end)
