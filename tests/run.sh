@@ -52,7 +52,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-[ -z "$inside" ] || private_network "$work"
+if [ -n "$inside" ]; then private_network "$work"; else no_private_network; fi
 start_peers "$work" "$peer" || exit 2
 if [ -n "$shell" ]; then
   "${SHELL:-sh}" || true

@@ -75,7 +75,7 @@ describe("the runner", function()
       files[i] = "tests/support/fixtures/" .. name .. ".lua"
     end
     local program = os.getenv("WADDLE") or "build/waddle"
-    local pipe = io.popen(("env -u WADDLE_SPEC_RUNNING WADDLE_PEER_DIR=. timeout 60 %s run tests/busted.lua %s 2>&1"):format(program, table.concat(files, " ")))
+    local pipe = io.popen(("env -u WADDLE_SPEC_RUNNING WADDLE_PEER_DIR=. WADDLE_PEER_ABSENT_MISSING=away timeout 60 %s run tests/busted.lua %s 2>&1"):format(program, table.concat(files, " ")))
     local output = pipe:read("a")
     local _, _, code = pipe:close()
     return code, output
@@ -83,9 +83,10 @@ describe("the runner", function()
 
   it("counts what passed, failed and was skipped, and a leak as a failure", function()
     local code, output = runner("mixed")
-    assert.matches("\n3 passed, 3 failed, 2 skipped\n$", output)
+    assert.matches("\n3 passed, 4 failed, 2 skipped\n$", output)
     assert.equal(1, code)
-    assert.matches("no peer 'no_such_peer'", output)
+    assert.matches("no peer 'absent': away", output)
+    assert.matches("no peer is named 'absnet'", output)
     assert.matches("leaks' left something behind: descriptors", output)
   end)
 

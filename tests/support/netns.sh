@@ -17,6 +17,8 @@
 # Everything vanishes with the processes in it; the two that hold the namespaces are in $pids.
 # shellcheck shell=sh
 
+router_peers="router router_v6 routed routed_v6 blackhole blackhole_v6 unreachable unreachable_v6 prohibited prohibited_v6"
+
 bind_over() {
   if [ -e "$2" ]; then
     mount --bind "$1" "$2"
@@ -73,5 +75,10 @@ private_network() {
   bind_over "$1/hosts" /etc/hosts
   bind_over "$1/resolv.conf" /etc/resolv.conf
   export WADDLE_PEER_PRIVATE=1 WADDLE_PEER_HOSTS="$1/hosts" WADDLE_PEER_RESOLV_CONF="$1/resolv.conf"
-  make_router 2>"$1/router.log" || missing "router routed blackhole unreachable prohibited" "no veth devices here"
+  make_router 2>"$1/router.log" || missing "$router_peers" "no veth devices here"
+}
+
+# What stands in the place of private_network where there is none.
+no_private_network() {
+  missing "private hosts resolv_conf $router_peers" "no network of our own: not root, or --no-netns"
 }

@@ -380,7 +380,10 @@ start_waddle_peer() {
     sleep 0.02
   done
   while IFS='=' read -r name at && [ -n "$name" ]; do
-    found "$name" "127.0.0.1:$at"
+    case "${tls_port:-no} $name" in
+    "no smtp" | "no smtp_injected" | "no imap" | "no pop3" | "no ftp" | "no postgres") missing "$name" "no nginx behind it" ;;
+    *) found "$name" "127.0.0.1:$at" ;;
+    esac
   done <"$dir/waddle-peer.ports"
   export WADDLE_PEER_LOG="$dir/waddle-peer.log"
 }

@@ -19,7 +19,11 @@ local function variable(name)
   if not os.getenv("WADDLE_PEER_DIR") then
     spec.skip("no test servers: run it by tests/run.sh")
   end
-  spec.skip(("no peer '%s': %s"):format(name, os.getenv(key .. "_MISSING") or "tests/support/peers.sh knows no such peer"))
+  local reason = os.getenv(key .. "_MISSING")
+  if not reason then
+    error(("no peer is named '%s', see tests/support/peers.sh"):format(name), 3)
+  end
+  spec.skip(("no peer '%s': %s"):format(name, reason))
 end
 
 -- Where a peer listens, by its name in any case: spec.peer("tcp_silent") gives "127.0.0.1:40000", "127.0.0.1" and 40000. To be called inside `it`: a peer that
