@@ -5,5 +5,6 @@ const struct wd_probe *const wd_probes[] = {
   &wd_ssh_connect,
   &wd_tcp_connect,
   &wd_tls_connect,
+  &wd_probe_dns_query,
   NULL,
 };

@@ -4,3 +4,4 @@
 #include "runtime/probe.h"
 
 extern const struct wd_probe wd_ssh_connect, wd_tcp_connect, wd_tls_connect;
+extern const struct wd_probe wd_probe_dns_query;
