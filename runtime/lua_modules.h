@@ -10,4 +10,5 @@ int wd_open_listen(lua_State *L);
 int wd_open_datagram(lua_State *L);
 int wd_open_httpd(lua_State *L);
 int wd_open_cert(lua_State *L);
+int wd_open_edit(lua_State *L);
 int wd_open_zone(lua_State *L);

@@ -14,13 +14,24 @@ static struct wd_task *check_task(lua_State *L, int index, const char *function)
   return t;
 }
 
+static int spawn(lua_State *L, struct wd_task *parent) {
+  if (!lua_isfunction(L, 1)) wd_vm_error(L, "task.spawn: expected a function, got %s", luaL_typename(L, 1));
+  if (!parent) wd_vm_error(L, "task.spawn: called outside of a task");
+  if (parent->state == WD_TASK_CLOSING || parent->state == WD_TASK_DONE) wd_vm_error(L, "task.spawn: the parent task is ending");
+  wd_task_spawn(L, lua_gettop(L) - 1, parent);
+  return 1;
+}
+
 // spawn(fn, ...) -> task: runs fn(...) as a child of the calling task, from the next pass on.
 static int l_spawn(lua_State *L) {
-  if (!lua_isfunction(L, 1)) wd_vm_error(L, "task.spawn: expected a function, got %s", luaL_typename(L, 1));
-  if (!wd_vm_of(L)->current) wd_vm_error(L, "task.spawn: called outside of a task");
-  if (wd_vm_of(L)->current->state == WD_TASK_CLOSING) wd_vm_error(L, "task.spawn: this task is ending");
-  wd_task_spawn(L, lua_gettop(L) - 1);
-  return 1;
+  return spawn(L, wd_vm_of(L)->current);
+}
+
+// spawn_under(task, fn, ...) -> task: as spawn, as a child of another task.
+static int l_spawn_under(lua_State *L) {
+  struct wd_task *parent = check_task(L, 1, "task.spawn_under");
+  lua_remove(L, 1);
+  return spawn(L, parent);
 }
 
 static const struct wd_op_class sleep_class = {.name = "sleep"};
@@ -189,6 +200,12 @@ static int l_current(lua_State *L) {
   return 1;
 }
 
+// foreground(task): Ctrl-C ends this task and what it spawns, even in pure Lua, but not the script.
+static int l_foreground(lua_State *L) {
+  check_task(L, 1, "task.foreground")->foreground = true;
+  return 0;
+}
+
 // check(what): raises where a task could not wait now.
 static int l_check(lua_State *L) {
   wd_task_check(L, luaL_checkstring(L, 1));
@@ -201,8 +218,10 @@ static int l_tostring(lua_State *L) {
 }
 
 int wd_open_task(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"sleep", l_sleep},     {"now", l_now},   {"wait", l_wait},
+  static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"spawn_under", l_spawn_under},
+                                       {"sleep", l_sleep},     {"now", l_now},   {"wait", l_wait},
                                        {"park", l_park},   {"wake", l_wake},       {"check", l_check}, {"current", l_current},
+                                       {"foreground", l_foreground},
                                        {NULL, NULL}};
   static const luaL_Reg methods[] = {{"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
   luaL_getmetatable(L, wd_task_metatable);

@@ -27,7 +27,7 @@ static int l_start(lua_State *L) {
   lua_call(L, 1, 1);
   luaL_checkstack(L, a->argc + 8, "too many arguments");
   for (int i = 0; i < a->argc; i++) lua_pushstring(L, a->argv[i]);
-  struct wd_task *root = wd_task_spawn(L, a->argc);
+  struct wd_task *root = wd_task_spawn(L, a->argc, NULL);
   lua_pushvalue(L, -1);
   luaL_ref(L, LUA_REGISTRYINDEX); // its end is read after it is done
   a->vm->root = root;

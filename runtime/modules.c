@@ -21,6 +21,7 @@ static const luaL_Reg modules[] = {
   {"waddle.core.datagram", wd_open_datagram},
   {"waddle.core.httpd", wd_open_httpd},
   {"waddle.core.cert", wd_open_cert},
+  {"waddle.core.edit", wd_open_edit},
   {"waddle.core.zone", wd_open_zone},
   {"cjson", luaopen_cjson},
   {"cjson.safe", luaopen_cjson_safe},

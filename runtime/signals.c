@@ -27,7 +27,9 @@ static struct signal_op *first;
 static void handler(int number) {
   for (unsigned i = 0; i < WD_COUNT(known); i++) {
     if (known[i].number != number) continue;
-    if (known[i].ends && (waiters == 0 || handed || pending[i]))
+    if (number == SIGINT && the_vm->current && the_vm->current->foreground)
+      the_vm->breaking = 1;
+    else if (known[i].ends && (waiters == 0 || handed || pending[i]))
       the_vm->interrupt = number;
     else
       pending[i] = 1;
@@ -90,5 +92,6 @@ int wd_signals_l_wait(lua_State *L) {
   first = s;
   s->linked = true;
   waiters++;
+  handed = 0; // who waits again has dealt with the last one
   return lua_yieldk(L, 0, (lua_KContext)s, k_wait);
 }

@@ -39,7 +39,7 @@ void wd_task_wake(struct wd_task *t) {
 static void count_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   struct wd_vm *vm = wd_vm_of(L);
-  if (!vm->interrupt) return;
+  if (!vm->interrupt && !vm->breaking) return;
   lua_sethook(L, count_hook, LUA_MASKCOUNT, 1);
   if (vm->current && L == vm->current->co && lua_isyieldable(L))
     lua_yield(L, 0);
@@ -47,7 +47,7 @@ static void count_hook(lua_State *L, lua_Debug *ar) {
     luaL_error(L, "interrupted");
 }
 
-struct wd_task *wd_task_spawn(lua_State *L, int nargs) {
+struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent) {
   struct wd_vm *vm = wd_vm_of(L);
   struct wd_task *t = lua_newuserdatauv(L, sizeof(*t), 1);
   *t = (struct wd_task){.vm = vm, .ref = LUA_NOREF, .nargs = nargs, .state = WD_TASK_DONE};
@@ -61,9 +61,10 @@ struct wd_task *wd_task_spawn(lua_State *L, int nargs) {
   lua_pushvalue(L, -1);
   t->ref = luaL_ref(L, LUA_REGISTRYINDEX); // from here on nothing raises
   t->state = WD_TASK_READY;
+  t->foreground = parent && parent->foreground;
   t->started = wd_clock_now();
   t->id = (unsigned long)++vm->spawned;
-  t->parent = vm->current;
+  t->parent = parent;
   if (t->parent) {
     t->sibling_next = t->parent->children;
     if (t->sibling_next) t->sibling_next->sibling_prev = t;
@@ -194,6 +195,8 @@ static void step(struct wd_task *t) {
   if (vm->gc_stress) lua_gc(vm->L, LUA_GCCOLLECT);
   int rc = lua_resume(t->co, vm->L, nargs, &nresults);
   vm->current = NULL;
+  if (vm->breaking) t->killed = true;
+  vm->breaking = 0;
   if (t->killed || (vm->interrupt && rc != LUA_OK)) {
     finish(t, WD_END_CANCELLED);
   } else if (rc == LUA_OK) {

@@ -27,6 +27,7 @@ struct wd_task {
   bool killed;              // to be finished as cancelled at its next turn
   bool queued;              // in the ready list
   bool joined;              // somebody asked for its end, so a failure has an owner
+  bool foreground;          // Ctrl-C ends it even in pure Lua, and leaves the script alone
   bool failed_by_child;     // its function returned, but a child of it had failed unjoined
   int nargs;                // values to hand to the next resume
   int nresults;             // values left on co by a normal end
@@ -44,9 +45,9 @@ struct wd_task {
 
 extern const char *const wd_task_metatable;
 
-// Makes a task of the function at -(nargs+1) and its arguments, a child of the current task (or of
-// none); queues it. Replaces function and arguments by the task's userdata. [-(nargs+1), +1, m]
-struct wd_task *wd_task_spawn(lua_State *L, int nargs);
+// Makes a task of the function at -(nargs+1) and its arguments, a child of `parent` (NULL: of none);
+// queues it. Replaces function and arguments by the task's userdata. [-(nargs+1), +1, m]
+struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent);
 
 // Queues a task whose op completed. For op.c.
 void wd_task_wake(struct wd_task *t);

@@ -22,6 +22,7 @@ struct wd_vm {
   int exit_code;            // asked for by sys.exit, -1 = not asked
   bool gc_stress;           // WADDLE_GC_STRESS: collect before every resume
   volatile sig_atomic_t interrupt; // signal number that must end the script, 0 = none
+  volatile sig_atomic_t breaking;  // the running task is a foreground one and must end, but not the script
 };
 
 // The vm of any thread of its state. [-0, +0, -]
