@@ -30,12 +30,12 @@ end
 -- Waits until the screen shows the text (plain); fails with the screen after five seconds.
 local function expect_screen(text)
   local screen
-  for _ = 1, 100 do
+  for _ = 1, 250 do
     screen = tmux("capture-pane -p -S -200")
     if screen:find(text, 1, true) then
       return screen
     end
-    task.sleep(0.05)
+    task.sleep(0.02)
   end
   error("the screen never showed " .. json.encode(text) .. ":\n" .. screen, 2)
 end
@@ -44,7 +44,7 @@ local function start()
   home = (shell("mktemp -d")):gsub("%s+$", "")
   shell("mkdir -p " .. home .. "/.local/state")
   tmux("new-session -d -x 100 -y 40 " .. quoted("env HOME=" .. home .. " LANG=C.UTF-8 NO_COLOR=1 " .. program .. " repl; echo code=$?; sleep 20"))
-  expect_screen("waddle> ")
+  expect_screen("waddle>")
 end
 
 local function stop()
@@ -71,7 +71,7 @@ describe("the prompt", function()
 
   it("takes input of several lines", function()
     type_line("for i = 8, 9 do")
-    expect_screen("     .. ")
+    expect_screen("     ..")
     type_line("print('line ' .. i)")
     type_line("end")
     expect_screen("line 8\nline 9\n")
@@ -112,7 +112,7 @@ describe("the prompt", function()
   it("prints what background tasks say above the prompt", function()
     type_line("do task.spawn(function() task.sleep(0.3) print('from behind') end) end")
     tmux("send-keys -l 'half typed'")
-    local screen = expect_screen("from behind")
+    local screen = expect_screen("\nfrom behind")
     assert.matches("from behind\nwaddle> half typed", screen, 1, true)
   end)
 
