@@ -6,13 +6,13 @@ local duration = require "waddle.duration"
 local json = require "waddle.json"
 local nearest = require "waddle.nearest"
 local redact = require "waddle.redact"
+local schedule = require "waddle.schedule"
 local target = require "waddle.target"
 
 local config = {}
 
 local TYPES = { "http", "tcp", "udp", "icmp" }
 local DEFAULT_PERIOD_S = 60
-local OVERLAPS = { skip = true, queue = true, cancel = true }
 
 -- Names of the config file's keys; the variables are the same in capitals.
 local DEFAULTS = {
@@ -221,16 +221,14 @@ local function read_auth(settings)
   return auth
 end
 
-local function check_settings(place, found)
-  local settings = found.settings
-  if settings.every ~= nil then
-    local seconds, message = duration.parse(settings.every)
-    if not seconds or seconds == 0 then
-      fail(place, "'every': %s", message or "must be longer than 0")
-    end
+local function check_settings(place, settings)
+  local spec, message = schedule.read(settings.every or 1, { jitter = settings.jitter })
+  if not spec then
+    fail(place, "%s", message)
   end
-  if settings.overlap ~= nil and not OVERLAPS[settings.overlap] then
-    fail(place, "'overlap': expected skip, queue or cancel, got %s", shown(settings.overlap))
+  local overlap, reason = schedule.overlap(settings.overlap)
+  if not overlap then
+    fail(place, "%s", reason)
   end
 end
 
@@ -246,7 +244,7 @@ local function read_targets(settings)
       if not found then
         fail(place, "%s", message)
       end
-      check_settings(place, found)
+      check_settings(place, found.settings)
       local count = (by_name[found.name] or 0) + 1
       by_name[found.name] = count
       if count > 1 and found.settings.name then

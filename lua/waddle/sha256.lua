@@ -1,7 +1,7 @@
 --- SHA-256 (FIPS 180-4) of short texts: names and identities, not files and not secrets.
 
--- The first 32 bits of the fractional parts of roots of the first primes (sections 4.2.2 and 5.3.3), computed rather than
--- listed: cube roots for the rounds, square roots for the start. A double holds 53 bits, enough for both.
+-- The first 32 bits of the fractional parts of roots of the first primes (sections 4.2.2 and 5.3.3), computed rather
+-- than listed: cube roots for the rounds, square roots for the start. A double holds 53 bits, enough for both.
 local ROUNDS, START = {}, {}
 do
   local candidate = 2
