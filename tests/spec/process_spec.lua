@@ -13,7 +13,7 @@ local function run(args, prefix)
   local words = {}
   for i, word in ipairs(args) do words[i] = quoted(word) end
   local err_name = os.tmpname()
-  local pipe = io.popen(("%s timeout -k 1 20 %s %s 2>%s; echo \"code=$?\""):format(prefix or "", program, table.concat(words, " "), err_name))
+  local pipe = io.popen(("%s timeout -k 10 20 %s %s 2>%s; echo \"code=$?\""):format(prefix or "", program, table.concat(words, " "), err_name))
   local out = pipe:read("a")
   pipe:close()
   local f = io.open(err_name)

@@ -38,8 +38,7 @@ static void on_question(struct wd_watch *w, uint32_t events) {
   uint8_t m[600];
   struct sockaddr_in from;
   socklen_t from_len = sizeof(from);
-  ssize_t n;
-  while ((n = recvfrom(w->fd, m, 512, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 12) {
+  while (recvfrom(w->fd, m, 512, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len) > 12) {
     const char *name = (const char *)m + 13; // the first label
     size_t end = 12;
     while (m[end]) end += m[end] + 1U;
