@@ -45,7 +45,7 @@ static void on_question(struct wd_watch *w, uint32_t events) {
     int type = m[end + 2], answers = 0, rcode = 0;
     server.asked++;
     if (strncmp(name, "mute", 4) == 0) continue;
-    n = (ssize_t)end + 5;
+    ssize_t n = (ssize_t)end + 5;
     if (strncmp(name, "two", 3) == 0 && type == 1) {
       n += (ssize_t)put_record(m + n, 1, "\x7f\0\0\x02", 4);
       n += (ssize_t)put_record(m + n, 1, "\x7f\0\0\x03", 4);
