@@ -5,6 +5,7 @@ const struct wd_probe *const wd_probes[] = {
   &wd_ssh_connect,
   &wd_tcp_connect,
   &wd_tls_connect,
+  &wd_http_request,
   &wd_probe_dns_query,
   NULL,
 };

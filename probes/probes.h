@@ -5,3 +5,4 @@
 
 extern const struct wd_probe wd_ssh_connect, wd_tcp_connect, wd_tls_connect;
 extern const struct wd_probe wd_probe_dns_query;
+extern const struct wd_probe wd_http_request;
