@@ -83,8 +83,11 @@ static void on_line(char *line) {
 
 static void on_input(struct wd_watch *w, uint32_t events) {
   (void)w;
-  (void)events;
-  rl_callback_read_char();
+  // Of a terminal that is gone libedit would read nothing, again and again.
+  if (events & (EPOLLHUP | EPOLLERR))
+    on_line(NULL);
+  else
+    rl_callback_read_char();
 }
 
 static void stop(struct wd_op *op) {

@@ -2,6 +2,7 @@
 
 local program = os.getenv "WADDLE" or "build/waddle"
 local json = require "waddle.json"
+local spec = require "tests.support.spec"
 local task = require "waddle.task"
 
 local function shell(command)
@@ -138,6 +139,19 @@ describe("the prompt", function()
     local file = assert(io.open(home .. "/.local/state/waddle_history"))
     assert.matches("remember", file:read("a"))
     file:close()
+  end)
+end)
+
+describe("the prompt whose terminal goes away", function()
+  it("ends", function()
+    if not has_tmux then
+      pending("tmux is not installed")
+    end
+    start()
+    type_line("'pid ' .. io.open('/proc/self/stat'):read('n') .. '.'")
+    local pid = expect_screen('"pid '):match('"pid (%d+)')
+    stop()
+    spec.eventually(function() return not io.open("/proc/" .. pid .. "/stat") end)
   end)
 end)
 
