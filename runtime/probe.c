@@ -129,32 +129,15 @@ static struct wd_probe_op *new_op(lua_State *L, const struct wd_probe *probe) {
 }
 
 // An expectation decides over success: it replaces the protocol's rule, and cannot save a probe
-// that has nothing to compare.
+// that has nothing to compare. [-0, +0, e]
 static void apply_expectation(lua_State *L, int checker, int result) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "waddle.compare");
   lua_call(L, 1, 1);
-  lua_getfield(L, -1, "apply");
+  lua_getfield(L, -1, "judge");
   lua_pushvalue(L, checker);
   lua_pushvalue(L, result);
-  lua_call(L, 2, 2);
-  bool ok = lua_toboolean(L, -2);
-  lua_pushboolean(L, ok);
-  lua_setfield(L, result, "success");
-  if (ok) {
-    lua_pushnil(L);
-    lua_setfield(L, result, "error");
-    lua_pushnil(L);
-    lua_setfield(L, result, "error_detail");
-  } else {
-    if (lua_getfield(L, result, "error") == LUA_TNIL) {
-      lua_pushliteral(L, "assertion");
-      lua_setfield(L, result, "error");
-      lua_pushvalue(L, -2);
-      lua_setfield(L, result, "error_detail");
-    }
-    lua_pop(L, 1);
-  }
+  lua_call(L, 2, 0);
   lua_settop(L, result);
 }
 

@@ -325,20 +325,18 @@ end
 
 --- Lets an `expect` decide over a result: changes success, error, error_detail and latency_ms in place.
 -- A comparison that holds makes a success, also of an answer the probe itself had condemned (status 404 where 404 is
--- expected); one that does not hold makes a failure `assertion`, unless the probe failed by itself.
+-- expected; so the latency must still be in the result); one that does not hold makes a failure `assertion`, unless the
+-- probe failed by itself. A failure has no latency.
 -- @return the result.
 function compare.judge(checker, result)
-  local failed_by_itself = failure_stands(checker.about, result)
   local ok, reason = compare.apply(checker, result)
   if ok then
-    local timings = rawget(result, "timings")
-    if not rawget(result, "success") and rawget(result, "latency_ms") == nil and type(timings) == "table"
-      and rawget(result, "error") == "http_status" then
-      result.latency_ms = rawget(timings, "total_ms")
-    end
     result.success, result.error, result.error_detail = true, nil, nil
-  elseif not failed_by_itself then
-    result.success, result.error, result.error_detail, result.latency_ms = false, "assertion", reason, nil
+  else
+    if not failure_stands(checker.about, result) then
+      result.error, result.error_detail = "assertion", reason
+    end
+    result.success, result.latency_ms = false, nil
   end
   return result
 end

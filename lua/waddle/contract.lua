@@ -34,6 +34,10 @@ local LISTS = {
   redirects = true, samples = true, answers = true, authority = true, additional = true, chain = true, sans = true,
 }
 
+-- A body is counted, not kept: a script that wants some of it stored says so in a field of its own. Cookies are secrets,
+-- and the id is stored as idempotency_key.
+local NOT_STORED = { body = true, cookies = true, id = true }
+
 local function get(t, ...)
   for i = 1, select("#", ...) do
     if type(t) ~= "table" then
@@ -96,7 +100,7 @@ end
 
 -- Host alone: of the final URL for http, else as the probe says, else read from the target as written.
 local function host_of(result)
-  local url = get(result, "url")
+  local url = get(result, "url_effective")
   local final = type(url) == "string" and target.parse(url)
   local host = final and final.host or get(result, "target_host")
   if not host and type(get(result, "target")) == "string" then
@@ -128,7 +132,6 @@ function fill.http(result, body, raw)
   body.time_connect = get(timings, "connect_ms")
   body.time_transfer = get(timings, "transfer_ms")
   raw.http_code = body.http_code
-  raw.url_effective = get(result, "url")
   raw.redirect_count = type(redirects) == "table" and #redirects or nil
   raw.timing_breakdown = timings
 end
@@ -247,8 +250,7 @@ end
 local function raw_results(result, extra, body, id)
   local state, raw = { nodes = 0, open = {} }, {}
   for key, value in next, result do
-    -- A body is counted, not kept: a script that wants some of it stored says so in a field of its own.
-    if type(key) == "string" and key ~= "body" and key ~= "id" then
+    if type(key) == "string" and not NOT_STORED[key] then
       raw[clean_text(key)] = clean(value, key, 2, state)
     end
   end

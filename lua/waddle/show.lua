@@ -11,8 +11,9 @@ local OK, FAILED = "✓", "✗"
 
 -- The phases of a transfer in the order they happen; the colour tells looking up, connecting and waiting apart.
 local PHASES = {
-  { "dns", "blue" }, { "fallback", "red" }, { "connect", "cyan" }, { "tls", "magenta" }, { "quic", "magenta" },
-  { "banner", "green" }, { "request", "yellow" }, { "ttfb", "yellow" }, { "transfer", "green" },
+  { "dns", "blue" }, { "fallback", "red" }, { "connect", "cyan" }, { "proxy", "cyan" }, { "starttls", "yellow" },
+  { "tls", "magenta" }, { "quic", "magenta" }, { "banner", "green" }, { "query", "green" }, { "dialogue", "green" },
+  { "request", "yellow" }, { "ttfb", "yellow" }, { "transfer", "green" },
 }
 
 local function get(t, ...)
@@ -35,7 +36,9 @@ function show.reason(result)
     return nil
   end
   local name, detail = get(result, "error"), foreign(get(result, "error_detail"))
-  if name and detail then
+  if name and detail and detail:lower() == name:gsub("_", " ") then
+    return name
+  elseif name and detail then
     return ("%s: %s"):format(name, detail)
   end
   return name or detail or "failed"

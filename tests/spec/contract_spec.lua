@@ -26,7 +26,7 @@ local samples = { { status = "ok", rtt_ms = 10.5, ttl = 57, from = "192.0.2.1" }
 local make = {
   http = function(more)
     return with({ test_type = "http", protocol_detail = "http/2", target = "https://***@example.com/a", target_host = "example.com", target_ip = "192.0.2.1",
-      target_port = 443, success = true, latency_ms = 124.02, started_at = "2026-01-31T12:00:00.123456Z", status = 200, url = "https://www.example.com/b?token=s3cret",
+      target_port = 443, success = true, latency_ms = 124.02, started_at = "2026-01-31T12:00:00.123456Z", status = 200, url_effective = "https://www.example.com/b?token=s3cret",
       body_bytes = 12600, throughput_mbps = 9.79, headers = { ["content-type"] = "text/html", ["set-cookie"] = "sid=s3cret" }, redirects = { { url =
       "https://u:s3cret@example.com/a", status = 301, timings = { total_ms = 20 } } }, timings = { dns_ms = 12.3, connect_ms = 20.1, tls_ms = 31.02,
       request_ms = 0.1, ttfb_ms = 50.2, transfer_ms = 10.3, total_ms = 124.02 }, body = "<html>s3cret</html>", labels = { room = "a" } }, more)
@@ -158,13 +158,14 @@ describe("contract.build", function()
     assert.equal(12600, stored.content_length)
     assert.equal(124.02, stored.latency_ms)
     assert.equal(1, stored.raw_results.redirect_count)
+    assert.equal("https://www.example.com/b?token=***", stored.raw_results.url_effective)
     assert.equal(50.2, stored.raw_results.timing_breakdown.ttfb_ms)
     assert.equal("text/html", stored.raw_results.headers["content-type"])
   end)
 
   it("names the host of the final URL, alone", function()
     assert.equal("www.example.com", store(make.http()).target_host)
-    assert.equal("::1", store(make.http { url = "https://u:p@[::1]:8443/" }).target_host)
+    assert.equal("::1", store(make.http { url_effective = "https://u:p@[::1]:8443/" }).target_host)
     assert.equal("example.com", store(make.tcp { target_host = false, target = "tcp://example.com:25" }).target_host)
   end)
 
@@ -209,7 +210,7 @@ describe("contract.build", function()
   end)
 
   it("flaw 8: has no credential anywhere", function()
-    local _, row = store(make.http { error_detail = "https://u:s3cret@h/ said no", note = { "http://x:s3cret@y/" } })
+    local _, row = store(make.http { error_detail = "https://u:s3cret@h/ said no", cookies = { "sid=s3cret" }, note = { "http://x:s3cret@y/" } })
     assert.is_nil(row.body:find("s3cret", 1, true), row.body)
     assert.matches("token=***", row.body, 1, true)
   end)

@@ -30,6 +30,8 @@ describe("show.line", function()
       { strict { test_type = "icmp", success = true, target = "::1", latency_ms = 0.05, packets_sent = 4, packets_received = 3, jitter_ms = 0.5 },
         "✓ ::1: 0.050ms  3 of 4 replies, jitter 0.500ms" },
       { strict { test_type = "tcp", success = false, target = "h:25", error = "connection_refused" }, "✗ h:25: connection_refused" },
+      { strict { test_type = "tcp", success = false, target = "h:25", error = "connection_refused", error_detail = "Connection refused" },
+        "✗ h:25: connection_refused" },
       { strict { test_type = "tcp", success = false, target = "h:25", error = "timeout", error_detail = "a\nb" }, "✗ h:25: timeout: a\\nb" },
       { strict { test_type = "own", success = true, target = "login" }, "✓ login: ok" },
     }
