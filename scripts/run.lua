@@ -1,14 +1,12 @@
--- waddle run FILE [ARGUMENT...]: runs a Lua file in the strict environment.
+-- waddle run FILE [ARGUMENT...]: runs a Lua file in the strict environment. The arguments are the
+-- script's own, flags too, so no flag of ours comes after FILE.
+local run = require "waddle.run"
+
 local name = ...
-if not name then
-  io.stderr:write("usage: waddle run FILE [ARGUMENT...]\n")
-  return 2
+if name == nil or name == "-h" or name == "--help" then
+  local out = name and io.stdout or io.stderr
+  out:write("usage: waddle run FILE [ARGUMENT...]\n\nRuns a Lua file; - is standard input. Exit code: what the file returns, 1 when it raises,\n",
+    "2 when it cannot be read, 99 when a check or threshold failed.\n")
+  return name and 0 or 2
 end
-local file, err = io.open(name, "rb")
-if not file then
-  io.stderr:write("waddle: run: ", err, "\n")
-  return 2
-end
-local text = file:read("a"):gsub("^#[^\n]*", "")
-file:close()
-return require("waddle.run").text(text, "@" .. name, name, {select(2, ...)})
+return run.file(name, {select(2, ...)})

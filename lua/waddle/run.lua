@@ -6,7 +6,8 @@ local env = require "waddle.env"
 local run = {}
 
 --- text(text, chunk_name, name, argv) -> what the chunk returns. A syntax error is printed and
--- gives 2. `chunk_name` is as load takes it ("@file"), `name` becomes arg[0].
+-- gives 2. `chunk_name` is as load takes it ("@file"), `name` becomes arg[0]. A chunk that returns a
+-- command (waddle.cli) is run as one, so that a copied command runs like any script.
 function run.text(text, chunk_name, name, argv)
   local names = env.new()
   names.arg = table.move(argv, 1, #argv, 1, {[0] = name})
@@ -15,7 +16,33 @@ function run.text(text, chunk_name, name, argv)
     io.stderr:write("waddle: ", err, "\n")
     return 2
   end
-  return chunk(table.unpack(argv))
+  local value = chunk(table.unpack(argv))
+  if type(value) == "table" and require("waddle.cli").is_command(value) then
+    return value:main(argv)
+  end
+  return value
+end
+
+--- file(name, argv) -> what the file returns, 2 when it cannot be read. "-" is standard input. A first
+-- line that begins with # is for the shell.
+function run.file(name, argv)
+  local file, err = io.stdin, nil
+  if name ~= "-" then
+    file, err = io.open(name, "rb")
+  end
+  local text
+  if file then
+    text, err = file:read("a")
+  end
+  if not text then
+    io.stderr:write("waddle: run: ", name == "-" and "standard input: " or "", err, "\n")
+    return 2
+  end
+  if name ~= "-" then
+    file:close()
+  end
+  text = text:gsub("^#[^\n]*", "", 1)
+  return run.text(text, name == "-" and "=stdin" or "@" .. name, name, argv)
 end
 
 return run

@@ -1,0 +1,176 @@
+-- Commands: what every script in scripts/ shares. A script returns cli.command{...}; main runs it, and
+-- `waddle completion` asks it for its flags. Results go to stdout, all else to stderr.
+
+local argparse = require "argparse"
+local core = require "waddle.core"
+local json = require "waddle.json"
+local show = require "waddle.show"
+local sys = require "waddle.core.sys"
+local task = require "waddle.task"
+
+local cli = {}
+
+local USAGE, FAILED = 2, 1
+local CONCURRENCY = 256
+local PROGRESS_AFTER, PROGRESS_EVERY = 1, 0.1
+
+local command = {}
+command.__index = command
+
+--- Layout for text on stdout: {width=, colour=}. Colour on terminals only; NO_COLOR and TERM=dumb turn it off.
+function cli.layout(fd)
+  fd = fd or 1
+  local tty = sys.isatty(fd)
+  return {width = tty and sys.columns() or nil, colour = tty and not sys.env "NO_COLOR" and sys.env "TERM" ~= "dumb"}
+end
+
+--- Says what is wrong with the command line and ends with 2.
+function cli.usage_error(name, message)
+  io.stderr:write("waddle ", name, ": ", message, "\n")
+  sys.exit(USAGE)
+end
+
+--- command{name=, help= (one line), examples={line, ...}, build=function(parser) end, run=function(args) return code end}
+function cli.command(spec)
+  return setmetatable(spec, command)
+end
+
+--- Whether a value is a command, as scripts return it.
+function cli.is_command(value)
+  return getmetatable(value) == command
+end
+
+function command:parser()
+  local parser = argparse("waddle " .. self.name, self.help)
+  parser:help_max_width(100)
+  if self.examples then
+    parser:epilog("examples:\n  " .. table.concat(self.examples, "\n  "))
+  end
+  self.build(parser)
+  parser.error = function(_, message)
+    cli.usage_error(self.name, message .. "; `waddle " .. self.name .. " --help` shows how")
+  end
+  return parser
+end
+
+--- Parses the words and runs the command; gives its exit code.
+function command:main(words)
+  return self.run(self:parser():parse(words))
+end
+
+--- Adds the flags of every probe command.
+function cli.probe_flags(parser)
+  parser:option("--timeout", "Give up after this many seconds, or text like 500ms."):argname("S")
+  parser:flag("-4", "Use IPv4 only."):target("ipv4")
+  parser:flag("-6", "Use IPv6 only."):target("ipv6")
+  parser:mutex(
+    parser:flag("--json", "Print one JSON document: an object for one target, a list for several."),
+    parser:flag("--jsonl", "Print one line of JSON a target, as each ends."))
+  parser:option("--source", "Send from this local address or interface."):argname("ADDRESS")
+end
+
+--- The options that cli.probe_flags read, for a probe; `more` is added to them.
+function cli.probe_options(args, more)
+  if args.ipv4 and args.ipv6 then
+    return nil, "-4 and -6 exclude each other"
+  end
+  local opts = {timeout = args.timeout, source = args.source, family = args.ipv4 and 4 or args.ipv6 and 6 or nil}
+  for key, value in pairs(more or {}) do
+    opts[key] = value
+  end
+  return opts
+end
+
+-- Runs fn beside a line on stderr that tells how far it is, from one second on; terminals only.
+local function with_progress(total, fn)
+  local done, t0 = 0, task.now()
+  local function step()
+    done = done + 1
+  end
+  if not sys.isatty(2) or sys.env "TERM" == "dumb" then
+    return fn(step)
+  end
+  local ticker = task.spawn(function()
+    task.sleep(PROGRESS_AFTER)
+    while true do
+      local count = total > 1 and ("%d of %d done, "):format(done, total) or ""
+      io.stderr:write(("\r\27[K%s%.0f s"):format(count, task.now() - t0))
+      task.sleep(PROGRESS_EVERY)
+    end
+  end)
+  local erase <close> = setmetatable({}, {__close = function() -- luacheck: ignore 211
+    ticker:cancel()
+    if task.now() - t0 >= PROGRESS_AFTER then
+      io.stderr:write("\r\27[K")
+    end
+  end})
+  return fn(step)
+end
+
+--- The misuse message of a call without its place in the program.
+function cli.plain_message(err)
+  return (tostring(err):gsub("^[^:\n]+:%d+: ", ""))
+end
+
+-- Raises as the probe would for bad options, before anything is sent.
+local function check_all(name, calls)
+  for _, call in ipairs(calls) do
+    local ok, err = pcall(core.check, call.probe, call.target, call.opts)
+    if not ok then
+      cli.usage_error(name, cli.plain_message(err))
+    end
+  end
+end
+
+--- Runs calls {probe="tcp.connect", target=, opts=} side by side, prints each as asked for by
+-- args.json or args.jsonl, else in full (one target) or a line each; gives the exit code.
+-- `one(result, layout)` replaces the text of a single result, `run(call)` the probe call itself.
+function cli.run_probes(name, args, calls, one, run)
+  check_all(name, calls)
+  local layout = cli.layout()
+  run = run or function(call)
+    local module, fn = call.probe:match("^(%w+)%.(%w+)$")
+    return require("waddle." .. module)[fn](call.target, call.opts)
+  end
+  local failed = 0
+  local results = with_progress(#calls, function(step)
+    return task.map(calls, function(call)
+      local result = run(call)
+      failed = failed + (result.success and 0 or 1)
+      step()
+      if args.jsonl then
+        io.write(json.encode(result), "\n")
+        io.flush()
+      end
+      return result
+    end, {concurrency = CONCURRENCY})
+  end)
+  if args.json then
+    results.n = nil
+    io.write(json.pretty(#calls == 1 and results[1] or json.array(results)), "\n")
+  elseif not args.jsonl then
+    for _, result in ipairs(results) do
+      io.write(#calls == 1 and (one or show.result)(result, layout) or show.line(result, layout) .. "\n")
+    end
+  end
+  return failed > 0 and FAILED or 0
+end
+
+--- Every command there is, by name: each script of scripts/ that returns one.
+function cli.commands()
+  local found = {}
+  for _, path in ipairs(core.files()) do
+    local name = path:match("^scripts/([%w_-]+)%.lua$")
+    if name then
+      local chunk = assert(load(core.source(path), "=" .. path, "t", require("waddle.env").new()))
+      local value = chunk()
+      if cli.is_command(value) then
+        found[#found + 1] = value
+      end
+    end
+  end
+  table.sort(found, function(a, b) return a.name < b.name end)
+  return found
+end
+
+return cli

@@ -1,0 +1,53 @@
+-- waddle help [NAME]: the commands, or help for a command, a probe, a module or a function.
+local cli = require "waddle.cli"
+local text = require "waddle.text"
+
+local function overview(layout)
+  local rows = {}
+  for _, command in ipairs(cli.commands()) do
+    rows[#rows + 1] = {command.name, command.help}
+  end
+  local bold = function(s) return text.paint(s, "bold", layout.colour) end
+  return table.concat {
+    "waddle measures networks from Lua scripts.\n\n",
+    bold "usage", "\n",
+    text.table({
+      {"waddle COMMAND [ARGUMENT...]", "one of the commands below"},
+      {"waddle run FILE [ARGUMENT...]", "a script of your own"},
+      {"waddle -e CODE", "a piece of Lua"},
+      {"waddle", "a prompt; without a terminal the agent"},
+      {"waddle --FLAG...", "the agent, with its flags"},
+    }, {indent = 2, width = layout.width, colour = layout.colour}), "\n",
+    bold "commands", "\n", text.table(rows, {indent = 2, width = layout.width, colour = layout.colour}), "\n",
+    "waddle COMMAND --help tells more about a command; waddle help icmp.ping about a probe; waddle help task.map about a function.\n",
+    "Exit codes: 0 all well, 1 a probe or script failed, 2 bad usage, 3 results not delivered, 99 failed check, 130 interrupted.\n",
+  }
+end
+
+return cli.command {
+  name = "help",
+  help = "Show the commands, or help for a command, a probe, a module or a function.",
+  examples = {"waddle help", "waddle help ping", "waddle help icmp.ping", "waddle help task.map"},
+  build = function(parser)
+    parser:argument("name", "What to tell about."):args("?")
+  end,
+  run = function(args)
+    local layout = cli.layout()
+    if not args.name then
+      io.write(overview(layout))
+      return 0
+    end
+    for _, command in ipairs(cli.commands()) do
+      if command.name == args.name then
+        io.write(command:parser():get_help(), "\n")
+        return 0
+      end
+    end
+    local found, err = require("waddle.help").about(args.name, layout)
+    if not found then
+      cli.usage_error("help", err)
+    end
+    io.write(found)
+    return 0
+  end,
+}
