@@ -114,9 +114,8 @@ void wd_conn_close(struct wd_conn *c, bool reset) {
   if (reset) {
     struct linger now = {.l_onoff = 1};
     setsockopt(c->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-  } else if (c->carrier->close) {
-    c->carrier->close(c);
   }
+  if (c->carrier->close) c->carrier->close(c, !reset);
   wd_watch_close(&c->watch);
   if (c->reader) wd_op_complete(&c->reader->op, WD_E_CANCELLED);
   if (c->writer) wd_op_complete(&c->writer->op, WD_E_CANCELLED);

@@ -17,7 +17,7 @@ struct wd_conn;
 struct wd_carrier {
   ssize_t (*read)(struct wd_conn *c, void *into, size_t room, uint32_t *wants);
   ssize_t (*write)(struct wd_conn *c, const void *from, size_t len, uint32_t *wants);
-  void (*close)(struct wd_conn *c);
+  void (*close)(struct wd_conn *c, bool orderly); // frees the carrier's own; may be NULL
 };
 
 struct wd_conn_wait {
@@ -51,6 +51,10 @@ struct wd_conn {
 
 // Takes over a connected, non-blocking descriptor. 0 or -errno (the descriptor is then closed).
 int wd_conn_open(struct wd_conn *c, struct wd_loop *loop, int fd);
+
+// Speaks TLS on it from here on, as the server. 0 or -errno.
+struct wd_tls_server;
+int wd_conn_accept_tls(struct wd_conn *c, struct wd_tls_server *server);
 
 // Closes at once; `reset` sends an RST in place of a FIN. Waiting ops complete with WD_E_CANCELLED.
 void wd_conn_close(struct wd_conn *c, bool reset);

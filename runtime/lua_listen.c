@@ -15,6 +15,7 @@
 #include "runtime/neterr.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
+#include "runtime/tls.h"
 
 static const char *const metatable = "waddle.listener";
 
@@ -25,6 +26,7 @@ struct listener {
   struct wd_addr local;
   char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; // of a Unix socket, removed at close
   unsigned open, most; // connections now, and allowed
+  struct wd_tls_server *tls; // NULL: plain
 };
 
 struct accept_op {
@@ -84,6 +86,15 @@ static int l_close(lua_State *L) {
   return 0;
 }
 
+// Connections keep the listener alive, so nobody speaks TLS with its certificate any more.
+static int l_gc(lua_State *L) {
+  struct listener *l = check_listener(L);
+  close_listener(l);
+  wd_tls_server_free(l->tls);
+  l->tls = NULL;
+  return 0;
+}
+
 static struct listener *new_listener(lua_State *L, lua_Integer most) {
   struct listener *l = lua_newuserdatauv(L, sizeof(*l), 0);
   *l = (struct listener){.loop = wd_vm_of(L)->loop, .watch = {.fd = -1, .on_event = on_event}, .most = (unsigned)most};
@@ -98,7 +109,7 @@ static int fail(lua_State *L, int fd, int error) {
   return 2;
 }
 
-// tcp(address, port, most) -> listener | nil, message
+// tcp(address, port, most [, certificate PEM, key PEM]) -> listener | nil, message
 static int l_tcp(lua_State *L) {
   struct wd_addr addr;
   const char *text = luaL_checkstring(L, 1);
@@ -106,7 +117,17 @@ static int l_tcp(lua_State *L) {
   luaL_argcheck(L, port >= 0 && port <= 65535, 2, "expected a port from 0 to 65535");
   luaL_argcheck(L, most >= 1 && most <= 1000000, 3, "expected 1 to 1000000 connections");
   if (!wd_addr_parse(&addr, text, (uint16_t)port)) return wd_vm_error(L, "serve: expected an IP address to listen on, got \"%s\"", text);
+  const char *certificate = luaL_optstring(L, 4, NULL), *key = luaL_optstring(L, 5, NULL);
   struct listener *l = new_listener(L, most);
+  if (certificate) {
+    char error[200];
+    l->tls = wd_tls_server_new(certificate, key, NULL, error, sizeof(error));
+    if (!l->tls) {
+      lua_pushnil(L);
+      lua_pushstring(L, error);
+      return 2;
+    }
+  }
   int on = 1, fd = socket(wd_addr_family(&addr), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(L, fd, errno);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -178,7 +199,10 @@ static int k_accept(lua_State *L, int status, lua_KContext ctx) {
   c->owner = l;
   c->on_closed = on_conn_closed;
   l->open++;
-  return 1;
+  rc = l->tls ? wd_conn_accept_tls(c, l->tls) : 0;
+  if (rc == 0) return 1;
+  wd_conn_close(c, true);
+  return fail(L, -1, -rc);
 }
 
 // accept() -> connection | nil, "closed" | nil, message
@@ -230,7 +254,7 @@ int wd_open_listen(lua_State *L) {
   luaL_newmetatable(L, metatable);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, l_close);
+  lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
   lua_pushcfunction(L, l_close);
   lua_setfield(L, -2, "__close");

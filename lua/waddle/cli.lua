@@ -160,9 +160,9 @@ end
 function cli.commands()
   local found = {}
   for _, path in ipairs(core.files()) do
-    local name = path:match("^scripts/([%w_-]+)%.lua$")
-    if name then
-      local chunk = assert(load(core.source(path), "=" .. path, "t", require("waddle.env").new()))
+    local source = path:match("^scripts/") and core.source(path)
+    if source and source:find("return cli.command", 1, true) then -- others run when they are called
+      local chunk = assert(load(source, "=" .. path, "t", require("waddle.env").new()))
       local value = chunk()
       if cli.is_command(value) then
         found[#found + 1] = value

@@ -89,14 +89,18 @@ local function accept_loop(what, handler, deadline)
   end
 end
 
---- serve.tcp{address="127.0.0.1", port=0, connections=1000, deadline=60, handler=function(conn) end}
--- -> server {address, port} | nil, message. Each connection is handled in a task of its own and closed
+--- serve.tcp{address="127.0.0.1", port=0, connections=1000, deadline=60, certificate=, key= (PEM: TLS),
+-- handler=function(conn) end} -> server {address, port} | nil, message. Each connection is handled in a task of its own and closed
 -- when the handler returns or after `deadline` seconds. conn:read([most [, timeout]]) -> bytes | nil, why;
 -- conn:read_line([timeout]); conn:write(bytes [, timeout]); conn:finish() sends our end; conn:close();
 -- conn:reset() closes with an RST; conn:peer() -> address, port.
 function serve.tcp(opts)
-  local o = read_options("serve.tcp", opts, {address = "127.0.0.1", port = 0, connections = 1000, deadline = 60})
-  local listener, err = core.listen.tcp(o.address, o.port, o.connections)
+  local o = read_options("serve.tcp", opts, {address = "127.0.0.1", port = 0, connections = 1000, deadline = 60, certificate = "", key = ""})
+  if (o.certificate == "") ~= (o.key == "") then
+    error("serve.tcp: certificate and key go together", 2)
+  end
+  local secure = o.certificate ~= ""
+  local listener, err = core.listen.tcp(o.address, o.port, o.connections, secure and o.certificate or nil, secure and o.key or nil)
   local self, message = start(listener, err, "serve.tcp", o.address .. " port " .. o.port,
     accept_loop("serve.tcp", o.handler, duration.parse(o.deadline)))
   if not self then

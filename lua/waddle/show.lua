@@ -65,7 +65,7 @@ local function certificate_words(result)
   elseif verify ~= "ok" then
     return "certificate " .. verify
   end
-  return days and ("certificate ok for %d days"):format(days) or "certificate ok"
+  return days and ("certificate ok for %d days"):format(math.floor(days)) or "certificate ok"
 end
 
 local function packets(result)
