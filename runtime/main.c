@@ -73,6 +73,7 @@ int main(int argc, char **argv) {
     wd_loop_pass(&loop, WD_NONE);
     wd_signals_deliver(&vm);
   }
+  wd_signals_close();
   int code = exit_code_of(&vm);
   wd_vm_close(&vm);
   wd_loop_close(&loop);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "runtime/addr.h"
 #include "runtime/clock.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
@@ -28,9 +29,16 @@ const char *wd_probe_valid_address(const char *text) {
   return ok ? NULL : "expected an IP address";
 }
 
+static const char *valid_server(const char *text) {
+  struct wd_hostport at;
+  char why[200];
+  bool ok = wd_hostport_split(&at, text, 53, why, sizeof(why)) && at.literal;
+  return ok ? NULL : "expected an IP address, with :port if not 53";
+}
+
 #define R struct wd_resolver_opts
 static const struct wd_field resolver_fields[] = {
-  WD_FIELD(R, server, "server", WD_T_STR, .min = 1, .max = 300, .help = "address of the DNS server, with :port if not 53"),
+  WD_FIELD(R, server, "server", WD_T_STR, .min = 1, .max = 300, .valid = valid_server, .help = "address of the DNS server, with :port if not 53"),
   WD_FIELD(R, cache, "cache", WD_T_ENUM, .def = "none", .names = cache_names, .help = "none: ask every time; ttl: keep answers for their time to live"),
   {0}};
 #undef R

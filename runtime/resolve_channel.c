@@ -9,12 +9,14 @@
 #include <sys/stat.h>
 
 #include "runtime/clock.h"
+#include "runtime/resolve_socket.h"
 #include "runtime/route.h"
 #include "runtime/watch.h"
 
 enum {
   CHANNELS = 32,        // idle ones past this number are closed
   IN_FLIGHT = 100,      // a channel: two questions each; more overrun a receive buffer of default size
+  READS_A_PASS = 256,
   LAUNCHES_A_PASS = 50, // so that a burst does not hold the loop
   TRY_MS = 1000,        // wait for the first answer; doubles with each try
   TRIES = 3,
@@ -39,8 +41,9 @@ struct wd_channel {
   struct wd_channel_query *finished, **finished_end; // answered, not yet told
   unsigned in_flight, unwanted;                      // unwanted: those in flight that were dropped
   wd_ns used;
-  bool busy;  // further up the stack
-  bool stale; // its configuration changed: takes no more questions
+  bool last_empty; // the last read of c-ares found nothing more
+  bool busy;       // further up the stack
+  bool stale;      // its configuration changed: takes no more questions
 };
 
 // What the system's channel was made from.
@@ -177,7 +180,10 @@ static int open_ares(struct wd_channel *c) {
 #endif
   int rc = ares_init_options(&c->ares, &opts, mask);
   if (rc == ARES_SUCCESS && named && (rc = ares_set_servers_ports_csv(c->ares, c->server)) != ARES_SUCCESS) ares_destroy(c->ares);
-  if (rc != ARES_SUCCESS) c->ares = NULL;
+  if (rc != ARES_SUCCESS)
+    c->ares = NULL;
+  else
+    wd_resolve_sockets(c->ares, &c->last_empty);
   return rc;
 }
 
@@ -240,9 +246,16 @@ static void settle(struct wd_channel *c) {
 static void on_socket(struct wd_watch *w, uint32_t events) {
   struct socket *s = WD_CONTAINER(w, struct socket, watch);
   struct wd_channel *c = s->channel;
-  bool broken = events & (EPOLLERR | EPOLLHUP);
+  ares_socket_t reads = events & (EPOLLIN | EPOLLERR | EPOLLHUP) ? w->fd : ARES_SOCKET_BAD;
+  ares_socket_t writes = events & EPOLLOUT ? w->fd : ARES_SOCKET_BAD;
   c->busy = true;
-  ares_process_fd(c->ares, broken || events & EPOLLIN ? w->fd : ARES_SOCKET_BAD, events & EPOLLOUT ? w->fd : ARES_SOCKET_BAD);
+  // With sockets that are not its own c-ares reads one message a call. A socket that it closes is not known to it any more.
+  for (int i = 0; i < READS_A_PASS; i++) {
+    c->last_empty = true;
+    ares_process_fd(c->ares, reads, writes);
+    if (c->last_empty) break;
+    writes = ARES_SOCKET_BAD;
+  }
   settle(c);
 }
 

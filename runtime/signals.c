@@ -48,6 +48,14 @@ void wd_signals_open(struct wd_vm *vm) {
   signal(SIGPIPE, SIG_IGN);
 }
 
+void wd_signals_close(void) {
+  for (unsigned i = 0; i < WD_COUNT(known); i++) {
+    struct sigaction now;
+    sigaction(known[i].number, NULL, &now);
+    if (now.sa_handler == handler) signal(known[i].number, SIG_IGN);
+  }
+}
+
 static void stop(struct wd_op *op) {
   struct signal_op *s = (struct signal_op *)op;
   if (!s->linked) return;

@@ -6,6 +6,10 @@
 
 void wd_signals_open(struct wd_vm *vm);
 
+// To be called when no task is left, before the vm and its loop are closed: from here on these signals are ignored, the process is
+// about to end anyway.
+void wd_signals_close(void);
+
 // Called once per pass: hands signals to waiting tasks, ends the script if one asked for that.
 void wd_signals_deliver(struct wd_vm *vm);
 

@@ -24,9 +24,23 @@ local function run(args, prefix)
   return code, (out:gsub("code=%d+%s*$", "")), err
 end
 
--- Same with a signal sent after a while.
-local function run_and_signal(signal, code_text)
-  return run({"-e", code_text}, "timeout --preserve-status -s " .. signal .. " 0.4")
+-- Runs code and sends it a signal once it runs; `waiting` says that the code waits, and the signal is to come when it does so. Gives exit code and stdout.
+local function run_and_signal(signal, code_text, waiting)
+  local ready = os.tmpname()
+  local told = ("io.open(%q, 'w'):write('x'):close() "):format(ready)
+  if waiting then
+    told = "task.spawn(function() " .. told .. "end) "
+  end
+  local pipe = io.popen(([[
+    env --default-signal=INT timeout --foreground --preserve-status -k 1 20 %s -e %s &
+    until [ -s %s ]; do sleep 0.01; done
+    kill -s %s $!
+    wait $!
+    echo "code=$?"]]):format(program, quoted(told .. code_text), ready, signal))
+  local out = pipe:read("a")
+  pipe:close()
+  os.remove(ready)
+  return tonumber(out:match("code=(%d+)%s*$")), (out:gsub("code=%d+%s*$", ""))
 end
 
 local function file_with(text)
@@ -118,8 +132,8 @@ end)
 
 describe("a signal", function()
   it("ends a script that waits, with 130", function()
-    assert.equal(130, (run_and_signal("INT", "task.sleep(1000)")))
-    assert.equal(130, (run_and_signal("TERM", "task.sleep(1000)")))
+    assert.equal(130, (run_and_signal("INT", "task.sleep(1000)", true)))
+    assert.equal(130, (run_and_signal("TERM", "task.sleep(1000)", true)))
   end)
 
   it("ends a script deep in pure Lua", function()
@@ -130,7 +144,7 @@ describe("a signal", function()
   end)
 
   it("goes to a script that waits for it", function()
-    local code, out = run_and_signal("TERM", "print(sys.signal()) return 4")
+    local code, out = run_and_signal("TERM", "print(sys.signal()) return 4", true)
     assert.equal(4, code)
     assert.equal("TERM\n", out)
   end)

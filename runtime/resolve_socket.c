@@ -1,0 +1,57 @@
+// See resolve_socket.h. An ICMP error that a datagram caused is reported by the next call on its socket, also when that is the
+// sending of another one. c-ares would then give up the question that was just sent, and wait seconds for the answer to the one
+// that was really refused: so a send that meets an old error is done again, and what became of both is told by the read.
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "runtime/resolve_socket.h"
+
+static ares_socket_t on_open(int family, int type, int protocol, void *data) {
+  (void)data;
+  return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+
+static int on_close(ares_socket_t fd, void *data) {
+  (void)data;
+  return close(fd);
+}
+
+static int on_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *data) {
+  (void)data;
+  return connect(fd, to, len);
+}
+
+static ares_ssize_t on_receive(ares_socket_t fd, void *bytes, size_t room, int flags, struct sockaddr *from, ares_socklen_t *len, void *data) {
+  bool *last_empty = data;
+  ssize_t n = recvfrom(fd, bytes, room, flags, from, len);
+  *last_empty = n <= 0;
+  return n;
+}
+
+static ares_ssize_t on_send(ares_socket_t fd, const struct iovec *parts, int count, void *data) {
+  (void)data;
+  struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+  int type = 0;
+  socklen_t len = sizeof(type);
+  ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
+  if (n >= 0 || errno != ECONNREFUSED) return n;
+  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+  if (type == SOCK_DGRAM) return sendmsg(fd, &m, MSG_NOSIGNAL);
+  errno = ECONNREFUSED;
+  return -1;
+}
+
+void wd_resolve_sockets(ares_channel ares, bool *last_empty) {
+  static const struct ares_socket_functions functions = {
+    .asocket = on_open,
+    .aclose = on_close,
+    .aconnect = on_connect,
+    .arecvfrom = on_receive,
+    .asendv = on_send,
+  };
+  ares_set_socket_functions(ares, &functions, last_empty);
+}

@@ -1,0 +1,7 @@
+// The sockets that c-ares uses. They differ from its own in one thing: see resolve_socket.c.
+#pragma once
+
+#include <ares.h>
+
+// `last_empty` (owned by the channel) is set false by a read that gave something, true by one that found nothing more or failed.
+void wd_resolve_sockets(ares_channel ares, bool *last_empty);

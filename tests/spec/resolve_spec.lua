@@ -1,0 +1,159 @@
+-- How names of servers are found, seen through dns.query, which looks its server's name up like every probe.
+
+local dns = require "waddle.dns"
+local spec = require "tests.support.spec"
+local task = require "waddle.task"
+
+-- A query that is sent to `host`, looked up as the options say; its record does not matter.
+local function through(host, options)
+  options = options or {}
+  options.server = host .. ":" .. select(3, spec.peer("dns_good"))
+  options.timeout = options.timeout or 4
+  return dns.query("x.test", options)
+end
+
+local function rewrite(variable, text)
+  local file = assert(io.open(spec.value(variable), "w"))
+  file:write(text)
+  file:close()
+end
+
+local function contents(variable)
+  local file = assert(io.open(spec.value(variable)))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+-- Runs fn with the file changed, and gives it back its old text afterwards.
+local function with_file(variable, change, fn)
+  local old = contents(variable)
+  rewrite(variable, change(old))
+  local ok, message = pcall(fn)
+  rewrite(variable, old)
+  assert(ok, message)
+end
+
+describe("names", function()
+  it("are asked from the server that the call names", function()
+    local server = spec.peer("unbound")
+    local r = through("a.zone.test", {resolver = {server = server}})
+    assert.is_true(r.success, r.error_detail)
+    assert.equal("127.0.0.1", r.target_ip)
+    assert.is_true(r.timings.dns_ms > 0)
+    assert.equal("dns_nxdomain", through("nope.zone.test", {resolver = {server = server}}).error)
+    assert.equal("dns_refused", through("x.refused.test", {resolver = {server = server}}).error)
+    assert.equal("dns_nodata", through("aaaa.zone.test", {family = 4, resolver = {server = server}}).error)
+  end)
+
+  it("are found over TCP where the answer does not fit a datagram", function()
+    assert.is_true(through("x.test", {resolver = {server = spec.peer("dns_tc")}}).success)
+  end)
+
+  it("of both families are asked for at once, and a family can be forced", function()
+    local server = spec.peer("unbound")
+    assert.equal("::1", through("both.zone.test", {family = 6, resolver = {server = server}}).target_ip)
+    assert.equal("127.0.0.1", through("both.zone.test", {family = 4, resolver = {server = server}}).target_ip)
+    assert.equal("::1", through("aaaa.zone.test", {resolver = {server = server}}).target_ip)
+  end)
+
+  it("need no server when they are addresses or pinned", function()
+    local r = through("nope.test", {address = "127.0.0.1", resolver = {server = "127.0.0.1:1"}})
+    assert.is_true(r.success, r.error_detail)
+    assert.is_nil(r.timings.dns_ms)
+    assert.equal("local", through("127.0.0.1", {family = 6}).error)
+  end)
+
+  it("fail at once when no server listens, for both families", function()
+    local before = task.now()
+    for _, family in ipairs {"any", 4, 6} do
+      local r = through("x.test", {family = family, resolver = {server = "127.0.0.1:1"}})
+      assert.equal("dns_refused", r.error)
+      assert.matches("nothing listens", r.error_detail)
+    end
+    assert.is_true(task.now() - before < 0.9)
+  end)
+
+  it("fail with the probe's own timeout while the server is silent", function()
+    local r = through("x.test", {timeout = 0.1, resolver = {server = spec.peer("dns_silent")}})
+    assert.equal("timeout", r.error)
+    assert.equal(0, r.tries)
+  end)
+
+  it("that are asked for together go out once", function()
+    local mark = spec.mark()
+    local resolver = {server = spec.peer("dns_late_300")}
+    local results = task.map({1, 2, 3, 4, 5}, function()
+      return through("together.test", {family = 4, resolver = resolver})
+    end)
+    for i = 1, 5 do
+      assert.is_true(results[i].success, results[i].error_detail)
+    end
+    assert.equal(1, spec.count(spec.log("dns_late_300", mark), "query", "together"))
+  end)
+
+  it("are asked for every time, or kept for their time where a call says so", function()
+    local server = spec.peer("dns_good")
+    local mark = spec.mark()
+    local function asked()
+      return spec.count(spec.log("dns_good", mark), "query", "kept")
+    end
+    for _ = 1, 2 do
+      assert.is_true(through("kept.test", {family = 4, resolver = {server = server}}).success)
+    end
+    assert.equal(2, asked())
+    for _ = 1, 3 do
+      assert.is_true(through("kept.test", {family = 4, resolver = {server = server, cache = "ttl"}}).success)
+    end
+    assert.equal(3, asked())
+  end)
+
+  it("must be names", function()
+    assert.error_matches(function() dns.query("x.test", {server = "a b"}) end, "server")
+    assert.error_matches(function() dns.query("x.test", {resolver = {server = "not-an-address"}}) end, "expected an IP address")
+  end)
+end)
+
+describe("the system's names", function()
+  local function private()
+    if not os.getenv("WADDLE_PEER_PRIVATE") then
+      spec.skip("needs a network of its own (run tests/run.sh as root)")
+    end
+  end
+
+  it("come from the hosts file, the servers and the search list", function()
+    private()
+    assert.is_true(through("peer.test").success)
+    assert.is_true(through("a.zone.test").success)
+    assert.is_true(through("short").success)
+    assert.is_false(through("short.").success)
+    assert.equal("dns_nxdomain", through("nope.zone.test").error)
+  end)
+
+  it("change with the hosts file", function()
+    private()
+    assert.equal("dns_nxdomain", through("new.zone.test").error)
+    with_file("hosts", function(old) return old .. "127.0.0.1 new.zone.test\n" end, function()
+      task.sleep(1.05) -- files are looked at once a second
+      assert.is_true(through("new.zone.test").success)
+    end)
+    task.sleep(1.05)
+    assert.equal("dns_nxdomain", through("new.zone.test").error)
+  end)
+
+  it("change with resolv.conf, search list and ndots included", function()
+    private()
+    local function changed() return "nameserver 127.0.0.1\nsearch zone.test search.test\noptions ndots:2\n" end
+    assert.is_false(through("dotted.name").success)
+    with_file("resolv_conf", changed, function()
+      task.sleep(1.05)
+      assert.is_true(through("a").success)
+      assert.is_true(through("dotted.name").success)
+      assert.is_true(through("short").success)
+    end)
+    with_file("resolv_conf", function() return "nameserver 127.0.0.1\n" end, function()
+      task.sleep(1.05)
+      assert.is_false(through("short").success)
+    end)
+  end)
+end)
