@@ -22,6 +22,8 @@ struct query {
   struct wd_timer limit;
   struct wd_loop *loop;
   bool keep; // somebody wants the answer kept
+  enum wd_err first; // what one of several servers said, while the others are asked
+  char first_detail[160];
   struct query *next;
 };
 
@@ -134,8 +136,21 @@ static void tell(struct query *q) {
   }
 }
 
+// One server's SERVFAIL or REFUSED is not the last word where there are others (resolv.conf(5)); it is what is told when they
+// know no better.
 static void answered(struct wd_channel_query *a) {
   struct query *q = WD_CONTAINER(a, struct query, ask);
+  bool undecided = a->err && a->err != WD_E_DNS_NXDOMAIN && a->err != WD_E_DNS_NODATA;
+  if ((a->err == WD_E_DNS_SERVFAIL || a->err == WD_E_DNS_REFUSED) && !*q->server && a->servers > 1 && !q->first) {
+    q->first = a->err;
+    memcpy(q->first_detail, a->detail, sizeof(q->first_detail));
+    wd_channel_ask(q->loop, WD_CHANNEL_PASS_OVER, a);
+    return;
+  }
+  if (undecided && q->first) {
+    a->err = q->first;
+    memcpy(a->detail, q->first_detail, sizeof(a->detail));
+  }
   tell(q);
   free(q);
 }

@@ -35,6 +35,7 @@ struct wd_channel {
   struct wd_loop *loop;
   ares_channel ares; // NULL until the first launch
   char server[WD_ADDR_TEXT];
+  int servers;
   struct socket *sockets;
   struct wd_timer tick, pump; // when c-ares wants the time of day; when there is something to launch or to settle
   struct wd_channel_query *queue, **queue_end;
@@ -160,12 +161,21 @@ static void on_socket_state(void *data, ares_socket_t fd, int readable, int writ
   }
 }
 
+static int count_servers(ares_channel ares) {
+  struct ares_addr_port_node *list = NULL;
+  int count = 0;
+  if (ares_get_servers_ports(ares, &list) != ARES_SUCCESS) return 0;
+  for (struct ares_addr_port_node *n = list; n; n = n->next) count++;
+  ares_free_data(list);
+  return count;
+}
+
 static int open_ares(struct wd_channel *c) {
-  bool named = *c->server;
+  bool pass_over = strcmp(c->server, WD_CHANNEL_PASS_OVER) == 0, named = *c->server && !pass_over;
   char hosts_then_servers[] = "fb", servers[] = "b"; // a named server is asked, whatever the hosts file says
   struct ares_options opts = {
       // Without NOCHECKRESP a refusal looks like a server that is not there.
-      .flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_EDNS | (named ? ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES : 0),
+      .flags = (pass_over ? 0 : ARES_FLAG_NOCHECKRESP) | ARES_FLAG_EDNS | (named ? ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES : 0),
       .timeout = TRY_MS,
       .tries = TRIES,
       .lookups = named ? servers : hosts_then_servers,
@@ -180,10 +190,12 @@ static int open_ares(struct wd_channel *c) {
 #endif
   int rc = ares_init_options(&c->ares, &opts, mask);
   if (rc == ARES_SUCCESS && named && (rc = ares_set_servers_ports_csv(c->ares, c->server)) != ARES_SUCCESS) ares_destroy(c->ares);
-  if (rc != ARES_SUCCESS)
+  if (rc != ARES_SUCCESS) {
     c->ares = NULL;
-  else
-    wd_resolve_sockets(c->ares, &c->last_empty);
+    return rc;
+  }
+  wd_resolve_sockets(c->ares, &c->last_empty);
+  c->servers = count_servers(c->ares);
   return rc;
 }
 
@@ -203,8 +215,8 @@ static void launch(struct wd_channel *c) {
       finish(q, WD_E_LOCAL, ares_strerror(rc));
       continue;
     }
-    q->launched = true;
     c->in_flight++;
+    q->servers = c->servers;
     hints.ai_family = q->family;
     ares_getaddrinfo(c->ares, q->name, NULL, &hints, on_answer, q);
   }

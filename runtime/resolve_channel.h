@@ -7,6 +7,9 @@
 
 enum { WD_CHANNEL_ADDRESSES = 64 }; // kept of one answer
 
+// As `server`: the system's servers, but one that answers SERVFAIL or REFUSED is passed over, and its answer is not told.
+#define WD_CHANNEL_PASS_OVER "*"
+
 // One question, allocated with malloc by its owner (alone, or as the first member of a larger struct).
 struct wd_channel_query {
   // question
@@ -18,11 +21,12 @@ struct wd_channel_query {
   char detail[160];                           // for people, when err
   struct wd_addr found[WD_CHANNEL_ADDRESSES]; // without ports, in the order of the answer
   size_t count;
+  int servers;   // how many could have been asked
   int64_t ttl_s; // the smallest of the records; 0 where the answer did not come from a server
   // inner
   struct wd_channel *channel;
   struct wd_channel_query *next;
-  bool launched, dropped;
+  bool dropped;
 };
 
 // Queues the question. `server` is "address:port", or "" for the system's own servers, hosts file and search list.

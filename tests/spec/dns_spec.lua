@@ -1,4 +1,5 @@
 local dns = require "waddle.dns"
+local serve = require "waddle.serve"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
 
@@ -164,12 +165,31 @@ describe("dns.query", function()
     assert.is_true(fault("duplicate").success)
   end)
 
+  it("ignores and counts what comes from elsewhere", function()
+    local elsewhere = serve.udp {address = "127.0.0.1", handler = function() end}
+    local server = serve.udp {address = "127.0.0.1", handler = function(question, from, port)
+      elsewhere:send(question:sub(1, 2) .. "\x81\x83" .. question:sub(5), from, port)
+    end}
+    finally(function()
+      elsewhere:close()
+      server:close()
+    end)
+    local r = dns.query("x.test", {server = "127.0.0.1:" .. server.port, timeout = 0.2, tries = 1, edns = 0})
+    assert.equal("timeout", r.error)
+    assert.equal(1, r.ignored)
+  end)
+
   it("says at once that a port is closed", function()
     local r = ask("x.test", {server = "127.0.0.1:1"})
     assert.equal("connection_refused", r.error)
     assert.is_true(r.timings.total_ms < 500)
     r = ask("x.test", {server = "127.0.0.1:1", transport = "tcp"})
     assert.equal("connection_refused", r.error)
+  end)
+
+  it("names what a router says", function()
+    assert.equal("host_unreachable", ask("x.test", {server = spec.value("unreachable")}).error)
+    assert.equal("admin_prohibited", ask("x.test", {server = spec.value("prohibited")}).error)
   end)
 
   it("looks up a server's name, timed apart", function()

@@ -280,10 +280,9 @@ static void test_a_burst_loses_nothing(void **state) {
     all[i] = question(names[i]);
     snprintf(names[i], sizeof(names[i]), "v4-%d.test", i);
   }
-  wd_ns start = wd_clock_now();
   for (int i = 0; i < MANY; i++) wd_resolve_start(&loop, &all[i]);
   run_until(MANY);
-  assert_true(wd_clock_now() - start < WD_S); // a lost answer would cost a whole second
+  assert_int_equal(server.asked, 2 * MANY); // what is lost is asked again
   for (int i = 0; i < MANY; i++) {
     assert_int_equal(all[i].count, 1);
     wd_resolve_clear(&all[i]);
