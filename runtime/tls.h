@@ -1,5 +1,6 @@
 // TLS over a connected, non-blocking socket, by OpenSSL: the client's side for probes, the server's
 // side for listeners. The descriptor stays the caller's, and so does waiting.
+// SIGPIPE has to be ignored, for OpenSSL writes where it pleases.
 // Must hold: a handshake always ends with whatever the peer presented, never with OpenSSL's own verdict;
 // whether the certificate holds is judged afterwards, by cert.h, for every protocol alike.
 #pragma once
@@ -17,7 +18,7 @@ enum wd_tls_step {
   WD_TLS_DONE,  // the handshake is complete; some bytes were read or written
   WD_TLS_READ,  // wait until the descriptor is readable, then call again
   WD_TLS_WRITE, // wait until it is writable, then call again with the same bytes
-  WD_TLS_END,   // the peer closed in good order (close_notify, or FIN between records)
+  WD_TLS_END,   // the peer closed in good order (close_notify); a bare FIN is a failure, for it may cut a message
   WD_TLS_FAILED // see wd_tls_error
 };
 
