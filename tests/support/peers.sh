@@ -27,7 +27,7 @@
 
 pids=
 ports=
-READY_SECONDS=10
+READY_SECONDS=30 # a busy machine is slow, a broken server ends at once
 
 # background COMMAND...: starts a process, remembers it in $pids, and lets it die with this shell where setpriv knows how. $! is its id.
 background() {
