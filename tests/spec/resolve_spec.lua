@@ -1,6 +1,7 @@
 -- How names of servers are found, seen through dns.query, which looks its server's name up like every probe.
 
 local dns = require "waddle.dns"
+local serve = require "waddle.serve"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
 
@@ -154,6 +155,22 @@ describe("the system's names", function()
     with_file("resolv_conf", function() return "nameserver 127.0.0.1\n" end, function()
       task.sleep(1.05)
       assert.is_false(through("short").success)
+    end)
+  end)
+
+  it("are asked from the next server when one refuses", function()
+    private()
+    local refused = 0
+    local refusing = serve.udp {address = "127.0.0.2", port = 53, handler = function(question)
+      refused = refused + 1
+      return question:sub(1, 2) .. "\x81\x85" .. question:sub(5)
+    end}
+    finally(function() refusing:close() end)
+    with_file("resolv_conf", function() return "nameserver 127.0.0.2\nnameserver 127.0.0.1\n" end, function()
+      task.sleep(1.05)
+      assert.is_true(through("a.zone.test").success)
+      assert.is_true(refused > 0)
+      assert.equal("dns_refused", through("x.refused.test").error)
     end)
   end)
 end)
