@@ -57,6 +57,9 @@ static void push_list(lua_State *L, const struct wd_field *f, const struct wd_li
       lua_pushboolean(L, 0); // a hole would end the list
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
+  // Marked as json.array marks a list, so that an empty one is not written as an object.
+  luaL_newmetatable(L, "json.array");
+  lua_setmetatable(L, -2);
 }
 
 static void push_map(lua_State *L, const struct wd_map *map) {

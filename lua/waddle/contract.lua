@@ -29,11 +29,6 @@ local TYPES = {
   udp = { "udp", "raw_udp" }, dns = { "udp", "dns" }, icmp = { "icmp", "ping" }, speedtest = { "speedtest", "speedtest" },
 }
 
--- Fields that are lists even when they are empty.
-local LISTS = {
-  redirects = true, samples = true, answers = true, authority = true, additional = true, chain = true, sans = true,
-}
-
 -- A body is counted, not kept: a script that wants some of it stored says so in a field of its own. Cookies are secrets,
 -- and the id is stored as idempotency_key.
 local NOT_STORED = { body = true, cookies = true, id = true }
@@ -78,7 +73,7 @@ local function clean(value, name, depth, state)
     end
   end
   state.open[value] = nil
-  if json.is_array(value) or (LISTS[name] and next(copy) == nil) then
+  if json.is_array(value) then
     json.array(copy)
   end
   return copy

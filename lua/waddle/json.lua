@@ -11,6 +11,7 @@ local json = {}
 --- The value that is written as `null` and that a `null` is read as.
 json.null = cjson.null
 
+-- Told by its name: the runtime marks the lists of results with a metatable of this name too.
 local ARRAY = { __name = "json.array" }
 
 local MAX_DEPTH = 128
@@ -26,9 +27,10 @@ function json.array(t)
   return setmetatable(t or {}, ARRAY)
 end
 
---- Whether a table was marked by `json.array`.
+--- Whether a table was marked by `json.array`, or is a list of a probe's result.
 function json.is_array(t)
-  return getmetatable(t) == ARRAY
+  local mark = getmetatable(t)
+  return type(mark) == "table" and rawget(mark, "__name") == ARRAY.__name
 end
 
 local function format_number(value)
@@ -51,7 +53,7 @@ end
 -- Whether a table is written as a list, and its length. Lists are: marked tables, `{n=, ...}` lists whose only
 -- other keys are 1..n (a missing one is null), and tables whose keys are exactly 1..n, n > 0.
 local function list_length(t)
-  local n, count, max, marked = rawget(t, "n"), 0, 0, getmetatable(t) == ARRAY
+  local n, count, max, marked = rawget(t, "n"), 0, 0, json.is_array(t)
   local counted = math.type(n) == "integer" and n >= 0
   for key in next, t do
     if math.type(key) == "integer" and key >= 1 then

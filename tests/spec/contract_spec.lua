@@ -1,8 +1,6 @@
-package.path = "tests/support/?.lua;" .. package.path
-
 local contract = require "waddle.contract"
 local json = require "waddle.json"
-local rules = require "manager_rules"
+local rules = require "tests.support.manager_rules"
 
 local device = { serial = "0123456789abcdef", hostname = "probe-1", os = "Linux", os_version = "6.1.0" }
 
@@ -204,7 +202,7 @@ describe("contract.build", function()
   end)
 
   it("writes lists as lists when they are empty", function()
-    local _, row = store(make.icmp { success = false, error = "timeout", samples = {} })
+    local _, row = store(make.icmp { success = false, error = "timeout", samples = json.array() })
     assert.matches('"rtts":[]', row.body, 1, true)
     assert.matches('"samples":[]', row.body, 1, true)
   end)

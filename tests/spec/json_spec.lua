@@ -4,6 +4,7 @@ describe("json.encode", function()
   local cases = {
     { "an empty object", {}, "{}" },
     { "an empty list that is marked", json.array {}, "[]" },
+    { "an empty list of a result", setmetatable({}, { __name = "json.array" }), "[]" },
     { "an empty list of a task", { n = 0 }, "[]" },
     { "a list", { 1, 2, 3 }, "[1,2,3]" },
     { "a list with a hole, counted", { n = 3, [1] = 1, [3] = 3 }, "[1,null,3]" },
