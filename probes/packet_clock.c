@@ -1,0 +1,39 @@
+// See packet_clock.h.
+#include "probes/packet_clock.h"
+
+#include "runtime/clock.h"
+
+enum {
+  SANDWICH_TRIES = 5,
+  SANDWICH_NS = 1000, // a wider one was preempted: its middle is no better than its width
+  STEP_NS = 10000,    // ten times what two readings differ by without a step
+};
+
+static wd_ns of_timespec(const struct timespec *t) {
+  return (wd_ns)t->tv_sec * WD_S + t->tv_nsec;
+}
+
+struct wd_packet_clock wd_packet_clock_read(void) {
+  static wd_ns last = WD_NONE, last_width;
+  wd_ns narrowest = INT64_MAX, offset = 0;
+  for (int i = 0; i < SANDWICH_TRIES && narrowest > SANDWICH_NS; i++) {
+    struct timespec wall;
+    wd_ns before = wd_clock_real();
+    clock_gettime(CLOCK_REALTIME, &wall);
+    wd_ns width = wd_clock_real() - before;
+    if (width >= narrowest) continue;
+    narrowest = width;
+    offset = of_timespec(&wall) - before - width / 2;
+  }
+  wd_ns moved = last == WD_NONE ? 0 : offset > last ? offset - last : last - offset;
+  bool stepped = moved > STEP_NS + narrowest + last_width;
+  last = offset;
+  last_width = narrowest;
+  return (struct wd_packet_clock){.offset = offset, .width = narrowest, .stepped = stepped};
+}
+
+wd_ns wd_packet_clock_place(const struct wd_packet_clock *clock, const struct timespec *stamp, wd_ns earliest, wd_ns latest) {
+  if (clock->stepped || stamp->tv_sec == 0) return WD_NONE;
+  wd_ns at = of_timespec(stamp) - clock->offset;
+  return at < earliest - clock->width || at > latest + clock->width ? WD_NONE : at;
+}

@@ -1,0 +1,144 @@
+// What the kernel has for a packet socket: replies, ICMP errors, moments of sending.
+#include <errno.h>
+#include <netinet/ip.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <linux/errqueue.h> // takes struct timespec from <time.h>
+
+#include "probes/packet_clock.h"
+#include "probes/packet_socket.h"
+#include "runtime/clock.h"
+
+enum {
+  BATCH = 32,    // one recvmmsg
+  LARGEST = 65536,
+  ROUNDS = 1024, // batches at one go; more than any socket's budget holds, so only a flood meets it
+  EARLY = 60,    // seconds before now in which a stamp is believed: none of ours lies unread longer
+};
+
+struct slot {
+  struct sockaddr_storage name;
+  struct iovec data;
+  union {
+    char bytes[512];
+    struct cmsghdr align;
+  } control;
+};
+
+// Pages of these that no message reaches are never touched.
+static struct slot slots[BATCH];
+static struct mmsghdr headers[BATCH];
+static uint8_t payloads[BATCH][LARGEST];
+
+// What the control messages of one message say.
+struct told {
+  struct timespec stamp;
+  int ttl;
+  const struct sock_extended_err *err; // with the offender's address behind it
+  size_t err_len;
+};
+
+static int read_batch(struct wd_packet_socket *s, int flags) {
+  for (int i = 0; i < BATCH; i++) {
+    slots[i].data = (struct iovec){payloads[i], LARGEST};
+    headers[i].msg_hdr = (struct msghdr){.msg_name = &slots[i].name, .msg_namelen = sizeof(slots[i].name), .msg_iov = &slots[i].data,
+                                         .msg_iovlen = 1, .msg_control = slots[i].control.bytes,
+                                         .msg_controllen = sizeof(slots[i].control.bytes)};
+  }
+  return recvmmsg(s->watch.fd, headers, BATCH, flags | MSG_DONTWAIT, NULL);
+}
+
+static void read_control(struct msghdr *h, struct told *told) {
+  *told = (struct told){.ttl = -1};
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+    const void *data = CMSG_DATA(c);
+    size_t len = c->cmsg_len - CMSG_LEN(0);
+    bool v4 = c->cmsg_level == IPPROTO_IP, v6 = c->cmsg_level == IPPROTO_IPV6;
+    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPING && len >= sizeof(told->stamp)) {
+      memcpy(&told->stamp, data, sizeof(told->stamp));
+    } else if (((v4 && c->cmsg_type == IP_TTL) || (v6 && c->cmsg_type == IPV6_HOPLIMIT)) && len >= sizeof(told->ttl)) {
+      memcpy(&told->ttl, data, sizeof(told->ttl));
+    } else if (((v4 && c->cmsg_type == IP_RECVERR) || (v6 && c->cmsg_type == IPV6_RECVERR)) && len >= sizeof(*told->err)) {
+      told->err = data;
+      told->err_len = len;
+    }
+  }
+}
+
+// The kernel's moment of sending takes the place of ours.
+static void take_stamp(struct wd_packet_socket *s, const struct told *told, const struct wd_packet_clock *clock) {
+  struct wd_packet *p = wd_packet_stamped(s, told->err->ee_data);
+  if (!p || p->state != WD_PACKET_SENT || p->window == 0) return;
+  // No packet left before we asked for it; a shaping queue may have kept it a while.
+  wd_ns at = wd_packet_clock_place(clock, &told->stamp, p->sent - p->window, wd_clock_real());
+  if (at == WD_NONE) return;
+  p->sent = at;
+  p->window = 0;
+}
+
+static void take_error(struct wd_packet_socket *s, const struct mmsghdr *m, const struct told *told) {
+  const struct sockaddr *offender = SO_EE_OFFENDER(told->err);
+  size_t room = told->err_len - sizeof(*told->err);
+  struct wd_packet_error error = {.quote = m->msg_hdr.msg_iov->iov_base, .len = m->msg_len, .type = told->err->ee_type,
+                                  .code = told->err->ee_code, .mtu = told->err->ee_info};
+  if (!wd_addr_from_sockaddr(&error.to, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen)) return;
+  wd_addr_from_sockaddr(&error.from, offender, (socklen_t)room);
+  s->proto->error(s, &error);
+}
+
+bool wd_packet_drain_errors(struct wd_packet_socket *s) {
+  bool some = false;
+  for (int round = 0, n = BATCH; round < ROUNDS && n == BATCH && wd_packet_socket_is_open(s); round++) {
+    n = read_batch(s, MSG_ERRQUEUE);
+    if (n <= 0) break;
+    some = true;
+    struct wd_packet_clock clock = wd_packet_clock_read();
+    for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) {
+      struct told told;
+      read_control(&headers[i].msg_hdr, &told);
+      if (!told.err) continue;
+      if (told.err->ee_origin == SO_EE_ORIGIN_TIMESTAMPING)
+        take_stamp(s, &told, &clock);
+      else if (told.err->ee_origin == SO_EE_ORIGIN_LOCAL)
+        s->local_mtu = told.err->ee_info;
+      else if (told.err->ee_origin == SO_EE_ORIGIN_ICMP || told.err->ee_origin == SO_EE_ORIGIN_ICMP6)
+        take_error(s, &headers[i], &told);
+    }
+  }
+  return some;
+}
+
+static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const struct wd_packet_clock *clock, wd_ns now) {
+  struct told told;
+  struct wd_packet_reply reply = {.bytes = m->msg_hdr.msg_iov->iov_base, .len = m->msg_len, .at = now};
+  if (!wd_addr_from_sockaddr(&reply.from, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen)) return;
+  read_control(&m->msg_hdr, &told);
+  reply.ttl = told.ttl;
+  wd_ns at = wd_packet_clock_place(clock, &told.stamp, now - EARLY * WD_S, now);
+  reply.kernel = at != WD_NONE;
+  if (reply.kernel) reply.at = at;
+  s->proto->reply(s, &reply);
+}
+
+static void drain_replies(struct wd_packet_socket *s) {
+  for (int round = 0, n = BATCH; round < ROUNDS && n != 0 && wd_packet_socket_is_open(s); round++) {
+    n = read_batch(s, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EBADF)) return;
+    if (n <= 0) continue; // an error that is pending fails one call
+    struct wd_packet_clock clock = wd_packet_clock_read();
+    wd_ns now = wd_clock_real();
+    for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) take_reply(s, &headers[i], &clock, now);
+    if (n < BATCH) return;
+  }
+}
+
+void wd_packet_receive(struct wd_packet_socket *s, uint32_t events) {
+  if (events & EPOLLERR && !wd_packet_drain_errors(s) && wd_packet_socket_is_open(s)) {
+    // Pending, but nothing queued (the queue was full): unread, it would wake us for ever.
+    int err;
+    socklen_t len = sizeof(err);
+    getsockopt(s->watch.fd, SOL_SOCKET, SO_ERROR, &err, &len);
+  }
+  if (events & EPOLLIN && wd_packet_socket_is_open(s)) drain_replies(s);
+}
