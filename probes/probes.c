@@ -7,5 +7,7 @@ const struct wd_probe *const wd_probes[] = {
   &wd_tls_connect,
   &wd_http_request,
   &wd_probe_dns_query,
+  &wd_icmp_ping,
+  &wd_udp_ping,
   NULL,
 };
