@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "probes/icmp_wire.h"
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
 #include "runtime/route.h"
@@ -50,6 +51,16 @@ static bool judge(struct wd_dns_try *t, const uint8_t *bytes, size_t len, wd_ns 
 
 // ---- UDP ----
 
+static bool read_error(struct wd_dns_try *t, const struct sock_extended_err *e) {
+  int family = e->ee_origin == SO_EE_ORIGIN_ICMP6 ? AF_INET6 : AF_INET;
+  enum wd_err err = wd_icmp_err(family, e->ee_type, e->ee_code);
+  if (e->ee_origin == SO_EE_ORIGIN_LOCAL)
+    fail(t, wd_neterr_local((int)e->ee_errno), wd_neterr_detail_local((int)e->ee_errno));
+  else if (err)
+    fail(t, err, wd_icmp_text(family, e->ee_type, e->ee_code));
+  return e->ee_origin == SO_EE_ORIGIN_LOCAL || err;
+}
+
 // Reads ICMP errors; true when one ended the try.
 static bool read_errors(struct wd_dns_try *t) {
   for (int i = 0; i < READS_A_PASS; i++) {
@@ -65,11 +76,7 @@ static bool read_errors(struct wd_dns_try *t) {
       if (!ours) continue;
       struct sock_extended_err e;
       memcpy(&e, CMSG_DATA(c), sizeof(e));
-      if (e.ee_origin == SO_EE_ORIGIN_LOCAL)
-        fail(t, wd_neterr_local((int)e.ee_errno), wd_neterr_detail_local((int)e.ee_errno));
-      else
-        fail_remote(t, (int)e.ee_errno);
-      return true;
+      if (read_error(t, &e)) return true;
     }
   }
   return false;

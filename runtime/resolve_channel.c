@@ -1,7 +1,6 @@
 // See resolve_channel.h.
 #include "runtime/resolve_channel.h"
 
-#include <ares.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
