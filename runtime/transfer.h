@@ -35,6 +35,9 @@ struct wd_transfer_tcp {
 
 struct wd_transfer_inner;
 
+// Idle connections of one owner: they are closed when it goes.
+struct wd_transfer_pool;
+
 // One request, embedded in its owner. Fill in the questions, call wd_transfer_start.
 struct wd_transfer {
   // questions; what they point at must live until the transfer is over
@@ -46,6 +49,7 @@ struct wd_transfer {
   struct wd_data body;             // p NULL: none
   int version;                     // enum wd_http_version
   bool reuse;                      // may use a connection of an earlier transfer and leaves its own open
+  struct wd_transfer_pool *pool;   // with `reuse`: whose connections; NULL: those of the process
   const struct wd_tls_opts *tls;   // NULL: the system's authorities, verified
   const char *proxy;               // "http://host:port", "" for none, NULL: as the environment says
   const struct wd_common_opts *net; // family, address, source, tos, resolver
@@ -95,6 +99,12 @@ const char *wd_transfer_header(const struct wd_transfer *t, const char *name);
 
 // What is wrong with a proxy's URL, NULL for nothing; the text may be in the arena.
 const char *wd_transfer_check_proxy(struct wd_arena *arena, const char *proxy);
+
+// NULL when memory is out.
+struct wd_transfer_pool *wd_transfer_pool_open(struct wd_loop *loop);
+
+// Closes its connections; every transfer that was started with it must be over. NULL does no harm.
+void wd_transfer_pool_close(struct wd_transfer_pool *pool);
 
 // Why this libcurl cannot speak HTTP/3, naming it; NULL where it can.
 const char *wd_transfer_no_http3(void);

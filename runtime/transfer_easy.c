@@ -215,6 +215,8 @@ bool wd_transfer_easy_make(struct wd_transfer_inner *in, struct wd_transfer_try 
   if (!t->reuse) {
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+  } else if (t->pool) {
+    wd_transfer_pool_use(t->pool, easy);
   }
   set_method(easy, t);
   set_sockets(in, try);

@@ -127,6 +127,9 @@ struct wd_transfer_socket *wd_transfer_multi_socket(struct wd_transfer_multi *m,
 // For CURLOPT_CLOSESOCKETFUNCTION, whose data the multi is.
 int wd_transfer_multi_on_close(void *m, curl_socket_t fd);
 
+// The transfer takes and leaves its connections there.
+void wd_transfer_pool_use(struct wd_transfer_pool *pool, CURL *easy);
+
 // ---- transfer.c ----
 
 // libcurl is done with a try.

@@ -204,6 +204,29 @@ void wd_transfer_multi_forget(struct wd_transfer_multi *m, struct wd_transfer_in
   }
 }
 
+struct wd_transfer_pool {
+  CURLSH *share;
+};
+
+struct wd_transfer_pool *wd_transfer_pool_open(struct wd_loop *loop) {
+  struct wd_transfer_pool *pool = wd_transfer_multi_get(loop) ? calloc(1, sizeof(*pool)) : NULL;
+  if (!pool) return NULL;
+  pool->share = curl_share_init();
+  if (pool->share && curl_share_setopt(pool->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) == CURLSHE_OK) return pool;
+  wd_transfer_pool_close(pool);
+  return NULL;
+}
+
+void wd_transfer_pool_close(struct wd_transfer_pool *pool) {
+  if (!pool) return;
+  curl_share_cleanup(pool->share);
+  free(pool);
+}
+
+void wd_transfer_pool_use(struct wd_transfer_pool *pool, CURL *easy) {
+  curl_easy_setopt(easy, CURLOPT_SHARE, pool->share);
+}
+
 const char *wd_transfer_libraries(void) {
   return curl_version();
 }
