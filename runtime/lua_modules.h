@@ -12,3 +12,4 @@ int wd_open_httpd(lua_State *L);
 int wd_open_cert(lua_State *L);
 int wd_open_edit(lua_State *L);
 int wd_open_zone(lua_State *L);
+int wd_open_upload(lua_State *L);

@@ -23,6 +23,7 @@ static const luaL_Reg modules[] = {
   {"waddle.core.cert", wd_open_cert},
   {"waddle.core.edit", wd_open_edit},
   {"waddle.core.zone", wd_open_zone},
+  {"waddle.core.upload", wd_open_upload},
   {"cjson", luaopen_cjson},
   {"cjson.safe", luaopen_cjson_safe},
   {NULL, NULL},

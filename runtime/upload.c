@@ -48,6 +48,7 @@ static uint64_t random64(void) {
 
 int64_t wd_upload_left(struct wd_upload *u) {
   struct wd_store_counts counts;
+  if (u->closed) return u->left_behind;
   wd_store_counts(u->store, wd_clock_now(), &counts);
   return counts.rows;
 }
@@ -273,15 +274,15 @@ int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *s
 
 void wd_upload_close(struct wd_upload *u) {
   if (u->closed) return;
-  u->closed = true;
   wd_timer_stop(&u->loop->timers, &u->wake);
   u->transport->clear(u->transport, &u->login);
   for (unsigned i = 0; u->slots && i < u->concurrency; i++) {
     u->transport->clear(u->transport, &u->slots[i].call);
     if (u->slots[i].row) wd_store_put_back(u->store, u->slots[i].row);
   }
-  int64_t left = wd_upload_left(u);
-  if (left) wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered", u->where, left);
+  u->left_behind = wd_upload_left(u);
+  u->closed = true;
+  if (u->left_behind) wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered", u->where, u->left_behind);
   end_flushes(u);
   u->transport->close(u->transport);
   wd_store_close(u->store);

@@ -71,7 +71,7 @@ struct wd_upload {
   wd_ns retry_at;   // not in WD_UPLOAD_OK: when to send a single row again
   struct wd_timer wake;
   struct wd_upload_flush *flushes;
-  int64_t sent, retried, rejected;
+  int64_t sent, retried, rejected, left_behind; // left_behind: rows at close
   char last_error[256]; // "" where all was well so far
   const char *where;    // the manager's address, fit to print
 };
@@ -93,7 +93,7 @@ int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *s
 // Those who wait in wd_upload_flush are told. A second call does no harm.
 void wd_upload_close(struct wd_upload *u);
 
-// Rows not delivered yet: waiting or in flight.
+// Rows not delivered yet: waiting or in flight; after close, those that were left.
 int64_t wd_upload_left(struct wd_upload *u);
 
 // Tries at once, whatever the back-off says. `flush->done` is called, maybe from within, when nothing is

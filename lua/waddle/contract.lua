@@ -6,6 +6,7 @@
 
 local json = require "waddle.json"
 local redact = require "waddle.redact"
+local sys = require "waddle.core.sys"
 local target = require "waddle.target"
 local text = require "waddle.text"
 
@@ -210,7 +211,7 @@ end
 
 --- A random UUID (RFC 9562 version 4).
 function contract.uuid()
-  local a, b = math.random(0), math.random(0)
+  local a, b = (">I8I8"):unpack(sys.random(16)) -- not math.random, which a script may seed
   return ("%08x-%04x-4%03x-%04x-%012x"):format(
     a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 48 & 0x3fff | 0x8000, b & 0xffffffffffff)
 end
@@ -301,31 +302,6 @@ end
 -- @param manager_url MANAGER_URL. @param route "results/upload" or "auth/login".
 function contract.url(manager_url, route)
   return (manager_url:gsub("/+$", "")) .. "/api/v1/" .. route
-end
-
---- A row that was answered with 500 this often is set aside.
-contract.TRIES_500 = 5
-
---- What an answer of the manager means for the row that was sent.
--- @param status HTTP status, or nil when there was no answer.
--- @param tries how often this row has been answered with a 500 so far, this answer included (default 1).
--- @return "stored"; "refused" (set the row aside, never again); "blocked" (the address or the credentials are wrong:
---   keep everything, send nothing); "login" (401: once with a fresh token, then blocked); "again" (a passing fault).
-function contract.verdict(status, tries)
-  if status == nil then
-    return "again"
-  elseif status == 200 or status == 201 then
-    return "stored"
-  elseif status == 400 or status == 413 or status == 422 then
-    return "refused"
-  elseif status == 401 then
-    return "login"
-  elseif status == 500 then
-    return (tries or 1) < contract.TRIES_500 and "again" or "refused"
-  elseif status == 408 or status == 425 or status == 429 or status > 500 then
-    return "again"
-  end
-  return "blocked"
 end
 
 return contract

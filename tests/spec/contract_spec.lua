@@ -1,6 +1,6 @@
 local contract = require "waddle.contract"
 local json = require "waddle.json"
-local rules = require "tests.support.manager_rules"
+local rules = require "waddle.manager_rules"
 
 local device = { serial = "0123456789abcdef", hostname = "probe-1", os = "Linux", os_version = "6.1.0" }
 

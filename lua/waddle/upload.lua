@@ -1,0 +1,101 @@
+--- Delivery of results to the manager: `upload.open` gives an uploader, which keeps what is put into it until the manager
+-- has stored it. The native part sends, waits and tries again; bodies are built by waddle.contract.
+
+local contract = require "waddle.contract"
+local core = require "waddle.core.upload"
+local device = require "waddle.device"
+local sys = require "waddle.core.sys"
+
+local upload = {}
+
+local uploader = {}
+uploader.__index = uploader
+uploader.__name = "uploader"
+
+--- Takes a result in. Yields until it is stored, which does not wait for the manager.
+-- @param result table as a probe returns it; its `id`, if it is a text, becomes the idempotency key.
+-- @return true; nil, "full" when there is no room (the result is dropped and counted); nil, "invalid: reason" for what the
+--   manager could never store (dropped and counted, too).
+function uploader:put(result)
+  if type(result) ~= "table" then
+    error(("upload.put: expected a result table, got %s"):format(type(result)), 2)
+  end
+  local row, why = contract.build(result, self.device)
+  if not row then
+    self.invalid = self.invalid + 1
+    return nil, why
+  end
+  return self.core:put(row.id, row.body)
+end
+
+--- Tries at once, whatever the back-off says, and waits until nothing is left or until the queue turns out to be blocked.
+-- @param duration how long to wait, seconds or text (default 30 s; 0 only tries).
+-- @return how many results are left.
+function uploader:flush(duration)
+  return self.core:flush(duration)
+end
+
+--- How delivery stands.
+-- @return {state = "ok" | "backoff" (a fault that will pass) | "blocked" (address or credentials are wrong; nothing is thrown
+--   away, the next try is minutes away or at a flush), queued = waiting, in_flight = being sent, sent, retried, rejected =
+--   refused for good, dropped = queue full, too old or invalid, oldest_s = age of the oldest undelivered result or nil,
+--   last_error = text or nil}
+function uploader:status()
+  local status = self.core:status()
+  status.dropped = status.dropped + self.invalid
+  return status
+end
+
+--- The results that the manager refused for good, oldest first; the newest 1000 are kept.
+-- @return list of {id = idempotency key, status = HTTP status, answer = what the manager said, body = JSON text, at = RFC 3339}
+function uploader:rejected()
+  return self.core:rejected()
+end
+
+--- Ends it; what is not delivered by then is gone, which is logged. More than once does no harm.
+function uploader:close()
+  self.core:close()
+end
+
+uploader.__close = uploader.close
+
+local function check_url(url)
+  if type(url) == "string" and url:find("[?#]") then
+    error("upload.open: field 'url': expected the manager's address without query and fragment", 3)
+  end
+end
+
+--- Opens an uploader. It goes on sending until it is closed.
+-- @param options table:
+--   url          address of the manager; may end in a slash or carry a path
+--   auth         {type="none" (default) | "jwt" | "apikey" | "userpass", token=, key=, user=, password=, mfa_code=}
+--   spool        "none": results wait in memory
+--   max_rows     most results that wait (default 10000); newer ones are dropped
+--   max_bytes    most bytes of results that wait (default "64MiB")
+--   max_age      results older than this are dropped (default: none are)
+--   concurrency  most requests at once, 1 to 64 (default 4)
+--   timeout      for one request (default 30 s, of which connecting gets 10)
+--   tls          {ca=, cert=, key=, verify=, server_name=} for https
+--   device       {serial=, hostname=, os=, os_version=} (default: DEVICE_SERIAL, DEVICE_HOSTNAME and the machine's own)
+-- @return uploader. Raises for wrong options.
+function upload.open(options)
+  if type(options) ~= "table" then
+    error(("upload.open: expected a table of options, got %s"):format(type(options)), 2)
+  end
+  local settings = {}
+  for key, value in pairs(options) do
+    settings[key] = key ~= "device" and value or nil
+  end
+  check_url(options.url)
+  if type(options.url) == "string" then
+    settings.url = contract.url(options.url, "results/upload")
+    settings.login_url = contract.url(options.url, "auth/login")
+  end
+  return setmetatable({
+    core = core.open(settings),
+    device = options.device or device.detect({serial = os.getenv("DEVICE_SERIAL"), hostname = os.getenv("DEVICE_HOSTNAME")}, sys),
+    invalid = 0,
+  }, uploader)
+end
+
+return upload
