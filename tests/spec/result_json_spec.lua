@@ -1,7 +1,7 @@
 local contract = require "waddle.contract"
 local dns = require "waddle.dns"
 local json = require "waddle.json"
-local rules = require "tests.support.manager_rules"
+local rules = require "waddle.manager_rules"
 local tcp = require "waddle.tcp"
 
 -- Results of real probes that fail at once: nothing listens on port 1 of the loopback.
