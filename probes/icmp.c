@@ -18,13 +18,15 @@ struct icmp_op {
 
 #define O struct wd_packet_opts
 static const struct wd_field opts_fields[] = {
-  WD_FIELD(O, target, "host", WD_T_STR, .flags = WD_F_POSITIONAL | WD_F_REQUIRED, .min = 1, .max = 253, .help = "name or address"),
-  WD_PACKET_OPTS("1"),
-  WD_FIELD(O, size, "size", WD_T_INT, .def = "56", .min = 0, .max = WD_ICMP_SIZE_MAX, .unit = "bytes", .help = "payload of each packet"),
-  WD_FIELD(O, ttl, "ttl", WD_T_INT, .min = 1, .max = 255, .help = "hops after which a router gives the packet up"),
-  WD_FIELD(O, dont_fragment, "dont_fragment", WD_T_BOOL, .def = "false",
-           .help = "forbid fragments: what does not fit a hop comes back as message_too_big with its mtu"),
-  {0}};
+    WD_FIELD(O, target, "host", WD_T_STR, .flags = WD_F_POSITIONAL | WD_F_REQUIRED, .min = 1, .max = 253,
+             .help = "name or address"),
+    WD_PACKET_OPTS("1"),
+    WD_FIELD(O, size, "size", WD_T_INT, .def = "56", .min = 0, .max = WD_ICMP_SIZE_MAX, .unit = "bytes",
+             .help = "payload of each packet"),
+    WD_FIELD(O, ttl, "ttl", WD_T_INT, .min = 1, .max = 255, .help = "hops after which a router gives the packet up"),
+    WD_FIELD(O, dont_fragment, "dont_fragment", WD_T_BOOL, .def = "false",
+             .help = "forbid fragments: what does not fit a hop comes back as message_too_big with its mtu"),
+    {0}};
 #undef O
 static const struct wd_desc opts_desc = {"icmp.ping", opts_fields, sizeof(struct wd_packet_opts)};
 static const struct wd_desc result_desc = {"icmp.ping", wd_packet_result_fields, sizeof(struct wd_packet_result)};
@@ -56,8 +58,8 @@ static void program_lost(struct wd_packet *p) {
   wd_icmp_program_lost(&of_train(p->train)->program, p);
 }
 
-static const struct wd_train_class over_program = {.launch = program_launch, .lost = program_lost, .forget = program_forget,
-                                                   .done = done};
+static const struct wd_train_class over_program = {
+    .launch = program_launch, .lost = program_lost, .forget = program_forget, .done = done};
 
 static void on_no_program(struct wd_icmp_program *program, const char *why) {
   struct icmp_op *op = WD_CONTAINER(program, struct icmp_op, program);
@@ -115,15 +117,15 @@ static void destroy(struct wd_probe_op *probe) {
 }
 
 const struct wd_probe wd_icmp_ping = {
-  .name = "icmp.ping",
-  .help = "round trip, loss and jitter of echo requests to a host",
-  .opts = &opts_desc,
-  .result = &result_desc,
-  .size = sizeof(struct icmp_op),
-  .opts_at = offsetof(struct icmp_op, opts),
-  .result_at = offsetof(struct icmp_op, result),
-  .own_timeout = true,
-  .start = start,
-  .stop = stop,
-  .destroy = destroy,
+    .name = "icmp.ping",
+    .help = "round trip, loss and jitter of echo requests to a host",
+    .opts = &opts_desc,
+    .result = &result_desc,
+    .size = sizeof(struct icmp_op),
+    .opts_at = offsetof(struct icmp_op, opts),
+    .result_at = offsetof(struct icmp_op, result),
+    .own_timeout = true,
+    .start = start,
+    .stop = stop,
+    .destroy = destroy,
 };

@@ -143,10 +143,11 @@ static int spawn(struct wd_icmp_program *program, struct wd_icmp_child *c, const
   const char *inherited = getenv("PATH");
   snprintf(path, sizeof(path), "PATH=%s", inherited ? inherited : "/usr/bin:/bin:/usr/sbin:/sbin");
   char *environment[] = {path, (char *)(uintptr_t) "LC_ALL=C", NULL};
-  uv_stdio_container_t io[3] = {{.flags = UV_IGNORE}, {.flags = UV_INHERIT_FD, .data.fd = out}, {.flags = UV_INHERIT_FD, .data.fd = out}};
+  uv_stdio_container_t io[3] = {
+      {.flags = UV_IGNORE}, {.flags = UV_INHERIT_FD, .data.fd = out}, {.flags = UV_INHERIT_FD, .data.fd = out}};
   compose(&command, program->opts, address);
-  uv_process_options_t options = {.file = "ping", .args = command.argv, .env = environment, .stdio = io, .stdio_count = 3,
-                                  .exit_cb = on_exit_of_child};
+  uv_process_options_t options = {
+      .file = "ping", .args = command.argv, .env = environment, .stdio = io, .stdio_count = 3, .exit_cb = on_exit_of_child};
   c->process.data = c;
   return uv_spawn(&program->loop->uv, &c->process, &options);
 }

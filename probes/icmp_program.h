@@ -10,8 +10,8 @@ struct wd_icmp_program {
   struct wd_loop *loop;
   const struct wd_packet_opts *opts;
   void (*on_useless)(struct wd_icmp_program *program, const char *why); // there is none, or it may not ping either
-  struct wd_icmp_child *child;     // the process that runs now
-  struct wd_packet *first, *last;  // waiting for it to end
+  struct wd_icmp_child *child;                                          // the process that runs now
+  struct wd_packet *first, *last;                                       // waiting for it to end
 };
 
 void wd_icmp_program_init(struct wd_icmp_program *program, struct wd_loop *loop, const struct wd_packet_opts *opts,

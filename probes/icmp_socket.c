@@ -4,12 +4,13 @@
 #include "probes/icmp_wire.h"
 
 enum {
-  SLOTS = 65536,           // of the index: one for each sequence
-  SHARED_ROOM = 8 << 20,   // SO_RCVBUF asked for: ten thousand stamps and replies at 832 bytes each
+  SLOTS = 65536,         // of the index: one for each sequence
+  SHARED_ROOM = 8 << 20, // SO_RCVBUF asked for: ten thousand stamps and replies at 832 bytes each
   OWN_ROOM = 1 << 20,
 };
 
-static struct wd_packet *index_of[SLOTS]; // chains by (socket's id, sequence); packets of several sockets and addresses may share one
+static struct wd_packet
+    *index_of[SLOTS]; // chains by (socket's id, sequence); packets of several sockets and addresses may share one
 static struct wd_packet_socket shared[2];
 static uint16_t next_seq;
 
@@ -88,8 +89,8 @@ static void take_error(struct wd_packet_socket *s, const struct wd_packet_error 
   }
 }
 
-static const struct wd_packet_proto proto = {.build = build, .sent = wd_train_sent, .unsent = unsent, .reply = take_reply,
-                                             .error = take_error};
+static const struct wd_packet_proto proto = {
+    .build = build, .sent = wd_train_sent, .unsent = unsent, .reply = take_reply, .error = take_error};
 
 static enum wd_err open_either(struct wd_packet_socket *s, struct wd_loop *loop, struct wd_packet_socket_opts *opts, char *detail,
                                size_t detail_size) {
@@ -99,10 +100,10 @@ static enum wd_err open_either(struct wd_packet_socket *s, struct wd_loop *loop,
   return wd_packet_socket_open(s, loop, &proto, opts, detail, detail_size);
 }
 
-enum wd_err wd_icmp_socket_open(struct wd_packet_socket *s, struct wd_loop *loop, int family, const char *source, bool dont_fragment,
-                                char *detail, size_t detail_size) {
-  struct wd_packet_socket_opts opts = {.kind = WD_PACKET_PING, .family = family, .source = source, .dont_fragment = dont_fragment,
-                                       .receive_bytes = OWN_ROOM};
+enum wd_err wd_icmp_socket_open(struct wd_packet_socket *s, struct wd_loop *loop, int family, const char *source,
+                                bool dont_fragment, char *detail, size_t detail_size) {
+  struct wd_packet_socket_opts opts = {
+      .kind = WD_PACKET_PING, .family = family, .source = source, .dont_fragment = dont_fragment, .receive_bytes = OWN_ROOM};
   return open_either(s, loop, &opts, detail, detail_size);
 }
 
@@ -111,7 +112,8 @@ static void close_shared(struct wd_closer *c) {
   for (size_t i = 0; i < WD_COUNT(shared); i++) wd_packet_socket_close(&shared[i]);
 }
 
-struct wd_packet_socket *wd_icmp_socket_shared(struct wd_loop *loop, int family, enum wd_err *err, char *detail, size_t detail_size) {
+struct wd_packet_socket *wd_icmp_socket_shared(struct wd_loop *loop, int family, enum wd_err *err, char *detail,
+                                               size_t detail_size) {
   static struct wd_closer closer = {.close = close_shared};
   static bool registered;
   struct wd_packet_socket *s = &shared[family == AF_INET6];

@@ -11,7 +11,7 @@
 #include "runtime/clock.h"
 
 enum {
-  BATCH = 32,    // one recvmmsg
+  BATCH = 32, // one recvmmsg
   LARGEST = 65536,
   ROUNDS = 1024, // batches at one go; more than any socket's budget holds, so only a flood meets it
   EARLY = 60,    // seconds before now in which a stamp is believed: none of ours lies unread longer
@@ -42,8 +42,11 @@ struct told {
 static int read_batch(struct wd_packet_socket *s, int flags) {
   for (int i = 0; i < BATCH; i++) {
     slots[i].data = (struct iovec){payloads[i], LARGEST};
-    headers[i].msg_hdr = (struct msghdr){.msg_name = &slots[i].name, .msg_namelen = sizeof(slots[i].name), .msg_iov = &slots[i].data,
-                                         .msg_iovlen = 1, .msg_control = slots[i].control.bytes,
+    headers[i].msg_hdr = (struct msghdr){.msg_name = &slots[i].name,
+                                         .msg_namelen = sizeof(slots[i].name),
+                                         .msg_iov = &slots[i].data,
+                                         .msg_iovlen = 1,
+                                         .msg_control = slots[i].control.bytes,
                                          .msg_controllen = sizeof(slots[i].control.bytes)};
   }
   return recvmmsg(s->watch.fd, headers, BATCH, flags | MSG_DONTWAIT, NULL);
@@ -80,8 +83,11 @@ static void take_stamp(struct wd_packet_socket *s, const struct told *told, cons
 static void take_error(struct wd_packet_socket *s, const struct mmsghdr *m, const struct told *told) {
   const struct sockaddr *offender = SO_EE_OFFENDER(told->err);
   size_t room = told->err_len - sizeof(*told->err);
-  struct wd_packet_error error = {.quote = m->msg_hdr.msg_iov->iov_base, .len = m->msg_len, .type = told->err->ee_type,
-                                  .code = told->err->ee_code, .mtu = told->err->ee_info};
+  struct wd_packet_error error = {.quote = m->msg_hdr.msg_iov->iov_base,
+                                  .len = m->msg_len,
+                                  .type = told->err->ee_type,
+                                  .code = told->err->ee_code,
+                                  .mtu = told->err->ee_info};
   if (!wd_addr_from_sockaddr(&error.to, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen)) return;
   wd_addr_from_sockaddr(&error.from, offender, (socklen_t)room);
   s->proto->error(s, &error);

@@ -140,8 +140,11 @@ enum wd_err wd_packet_socket_open(struct wd_packet_socket *s, struct wd_loop *lo
                                   const struct wd_packet_socket_opts *opts, char *detail, size_t detail_size) {
   static const int types[] = {SOCK_DGRAM, SOCK_RAW, SOCK_DGRAM};
   int icmp = opts->family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
-  *s = (struct wd_packet_socket){.watch = {.fd = -1, .on_event = on_socket}, .proto = proto, .kind = opts->kind,
-                                 .family = opts->family, .flush = {.fire = flush_now}};
+  *s = (struct wd_packet_socket){.watch = {.fd = -1, .on_event = on_socket},
+                                 .proto = proto,
+                                 .kind = opts->kind,
+                                 .family = opts->family,
+                                 .flush = {.fire = flush_now}};
   enum wd_err err = WD_OK;
   int rc = 0, fd = socket(s->family, types[s->kind] | SOCK_NONBLOCK | SOCK_CLOEXEC, s->kind == WD_PACKET_UDP ? 0 : icmp);
   if (fd < 0) {
@@ -225,8 +228,11 @@ static void add_control(struct msghdr *h, int level, int type, uint32_t value) {
 static void fill(struct wd_packet_socket *s, struct msghdr *h, struct message *m, uint32_t nth) {
   const struct wd_packet_flow *flow = m->packet->flow;
   bool v6 = s->family == AF_INET6;
-  *h = (struct msghdr){.msg_name = (void *)(uintptr_t)&flow->to.sa, .msg_namelen = wd_addr_len(&flow->to), .msg_iov = &m->data,
-                       .msg_iovlen = 1, .msg_control = m->control.bytes};
+  *h = (struct msghdr){.msg_name = (void *)(uintptr_t)&flow->to.sa,
+                       .msg_namelen = wd_addr_len(&flow->to),
+                       .msg_iov = &m->data,
+                       .msg_iovlen = 1,
+                       .msg_control = m->control.bytes};
   if (flow->ttl >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, (uint32_t)flow->ttl);
   if (flow->tos >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, (uint32_t)flow->tos);
   add_control(h, SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_TX_SOFTWARE);
@@ -278,7 +284,6 @@ static void recount(struct wd_packet_socket *s) {
 static void refuse(struct wd_packet_socket *s, struct wd_packet *p, int err) {
   unqueue(p);
   p->state = WD_PACKET_ERROR;
-  p->socket = NULL;
   s->proto->unsent(p, err, err == EMSGSIZE ? s->local_mtu : 0);
 }
 

@@ -42,7 +42,7 @@ struct wd_packet {
   uint32_t seq;      // on the wire
   uint32_t stamp_id; // by which the kernel names it when it reports the moment of sending
   wd_ns sent;
-  wd_ns window;      // how far off `sent` may be; 0 = the kernel's own stamp
+  wd_ns window; // how far off `sent` may be; 0 = the kernel's own stamp
   wd_ns rtt;
   struct wd_addr from; // who answered, or reported the error
   int16_t ttl;         // of the answer; -1 = not known
@@ -58,7 +58,7 @@ struct wd_packet_reply {
   const uint8_t *bytes;
   size_t len;
   struct wd_addr from;
-  int ttl;     // -1 = not told
+  int ttl; // -1 = not told
   wd_ns at;
   bool kernel; // whose clock reading `at` is
 };
@@ -89,19 +89,19 @@ struct wd_packet_socket {
   void *owner;
   enum wd_packet_kind kind;
   int family;
-  uint16_t ident;             // ICMP: the id of every echo of this socket
+  uint16_t ident;                 // ICMP: the id of every echo of this socket
   struct wd_packet *first, *last; // queue
   struct wd_timer flush;
-  uint32_t stamps; // sent so far with a request for a stamp, as the kernel counts
+  uint32_t stamps;    // sent so far with a request for a stamp, as the kernel counts
   uint32_t local_mtu; // what the kernel said with its last EMSGSIZE
 };
 
 struct wd_packet_socket_opts {
   enum wd_packet_kind kind;
   int family;
-  const char *source;  // NULL = any
+  const char *source; // NULL = any
   bool dont_fragment;
-  int receive_bytes;   // room asked for
+  int receive_bytes; // room asked for
 };
 
 // Opens, binds and watches. WD_OK, or an error with its reason in `detail`: WD_E_PERMISSION where the system does not let us have

@@ -54,8 +54,8 @@ void wd_packet_jitter_add(struct wd_packet_jitter *j, wd_ns rtt);
 // loss where nothing was sent, times without a reply, jitter below two.
 void wd_packet_stats(struct wd_packet_result *r, const struct wd_packet_jitter *jitter);
 
-#define WD_PACKET_OPTS(default_interval)                                                                                        \
+#define WD_PACKET_OPTS(default_interval)                                                                                         \
   WD_FIELD(struct wd_packet_opts, count, "count", WD_T_INT, .def = "4", .min = 1, .max = 65535, .help = "packets to send"),      \
-    WD_FIELD(struct wd_packet_opts, interval, "interval", WD_T_DURATION, .def = (default_interval), .min = 0.001, .max = 3600,   \
-             .unit = "s", .help = "time from one packet to the next"),                                                           \
-    WD_COMMON_OPTS(struct wd_packet_opts, "5", "longest wait for the reply to each packet")
+      WD_FIELD(struct wd_packet_opts, interval, "interval", WD_T_DURATION, .def = (default_interval), .min = 0.001, .max = 3600, \
+               .unit = "s", .help = "time from one packet to the next"),                                                         \
+      WD_COMMON_OPTS(struct wd_packet_opts, "5", "longest wait for the reply to each packet")

@@ -42,8 +42,12 @@ bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, st
 
 bool wd_train_init(struct wd_train *t, struct wd_loop *loop, const struct wd_train_class *cls, const struct wd_packet_opts *opts,
                    const struct wd_addr *to, struct wd_arena *arena) {
-  *t = (struct wd_train){.loop = loop, .cls = cls, .count = (unsigned)opts->count, .interval = opts->interval,
-                         .timeout = opts->common.timeout, .next = {.fire = launch_next}};
+  *t = (struct wd_train){.loop = loop,
+                         .cls = cls,
+                         .count = (unsigned)opts->count,
+                         .interval = opts->interval,
+                         .timeout = opts->common.timeout,
+                         .next = {.fire = launch_next}};
   t->flow.to = *to;
   t->flow.ttl = opts->ttl > 0 ? (int)opts->ttl : -1;
   t->flow.size = (size_t)opts->size;

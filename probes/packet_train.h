@@ -13,7 +13,7 @@ struct wd_train_class {
   void (*lost)(struct wd_packet *p);   // it is no longer waited for; may be NULL: then a late reply may still be told
   void (*forget)(struct wd_packet *p); // nothing must point at it any more
   void (*done)(struct wd_train *t);    // every packet's fate is known; called once
-  bool flow_errors; // an ICMP error speaks of the whole flow, and ends it where nothing was answered
+  bool flow_errors;                    // an ICMP error speaks of the whole flow, and ends it where nothing was answered
 };
 
 struct wd_train {

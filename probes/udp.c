@@ -21,13 +21,12 @@ struct udp_op {
 enum { RECEIVE_ROOM = 256 * 1024, DEFAULT_PORT = 2000 };
 
 #define O struct wd_packet_opts
-static const struct wd_field opts_fields[] = {
-  WD_FIELD(O, target, "target", WD_T_STR, .flags = WD_F_POSITIONAL | WD_F_REQUIRED, .min = 1, .max = 260,
-           .help = "host:port, port 2000 where none is given"),
-  WD_PACKET_OPTS("0.1"),
-  WD_FIELD(O, size, "size", WD_T_INT, .def = "64", .min = WD_UDP_SIZE_MIN, .max = WD_UDP_SIZE_MAX, .unit = "bytes",
-           .help = "payload of each packet"),
-  {0}};
+static const struct wd_field opts_fields[] = {WD_FIELD(O, target, "target", WD_T_STR, .flags = WD_F_POSITIONAL | WD_F_REQUIRED,
+                                                       .min = 1, .max = 260, .help = "host:port, port 2000 where none is given"),
+                                              WD_PACKET_OPTS("0.1"),
+                                              WD_FIELD(O, size, "size", WD_T_INT, .def = "64", .min = WD_UDP_SIZE_MIN,
+                                                       .max = WD_UDP_SIZE_MAX, .unit = "bytes", .help = "payload of each packet"),
+                                              {0}};
 #undef O
 static const struct wd_desc opts_desc = {"udp.ping", opts_fields, sizeof(struct wd_packet_opts)};
 static const struct wd_desc result_desc = {"udp.ping", wd_packet_result_fields, sizeof(struct wd_packet_result)};
@@ -49,7 +48,8 @@ static void done(struct wd_train *t) {
   wd_train_report(t, &op->probe, &op->result);
 }
 
-static const struct wd_train_class train_class = {.launch = launch, .forget = wd_packet_forget, .done = done, .flow_errors = true};
+static const struct wd_train_class train_class = {
+    .launch = launch, .forget = wd_packet_forget, .done = done, .flow_errors = true};
 
 static size_t build(const struct wd_packet *p, uint8_t *out, size_t cap) {
   const struct udp_op *op = WD_CONTAINER(p->train, struct udp_op, train);
@@ -62,7 +62,7 @@ static void take_reply(struct wd_packet_socket *s, const struct wd_packet_reply 
   struct wd_train *t = &op->train;
   struct wd_udp_ping ping;
   bool ours = wd_udp_parse(&ping, reply->bytes, reply->len) && reply->len == t->flow.size && ping.id == op->id &&
-              ping.seq < t->launched && ping.nonce == t->packets[ping.seq].nonce && wd_addr_equal(&reply->from, &t->flow.to);
+      ping.seq < t->launched && ping.nonce == t->packets[ping.seq].nonce && wd_addr_equal(&reply->from, &t->flow.to);
   if (ours)
     wd_train_reply(&t->packets[ping.seq], reply);
   else
@@ -92,16 +92,16 @@ static void take_error(struct wd_packet_socket *s, const struct wd_packet_error 
                  err == WD_E_MESSAGE_TOO_BIG ? error->mtu : 0);
 }
 
-static const struct wd_packet_proto proto = {.build = build, .sent = wd_train_sent, .unsent = wd_train_unsent, .reply = take_reply,
-                                             .error = take_error};
+static const struct wd_packet_proto proto = {
+    .build = build, .sent = wd_train_sent, .unsent = wd_train_unsent, .reply = take_reply, .error = take_error};
 
 static void resolved(struct wd_resolve *r) {
   struct udp_op *op = WD_CONTAINER(r, struct udp_op, resolve);
   struct wd_addr to;
   char detail[200] = "";
   if (!wd_train_resolved(&op->probe, &op->result, &op->timings, r, &to)) return;
-  struct wd_packet_socket_opts opts = {.kind = WD_PACKET_UDP, .family = wd_addr_family(&to), .source = op->opts.common.source,
-                                       .receive_bytes = RECEIVE_ROOM};
+  struct wd_packet_socket_opts opts = {
+      .kind = WD_PACKET_UDP, .family = wd_addr_family(&to), .source = op->opts.common.source, .receive_bytes = RECEIVE_ROOM};
   enum wd_err err = wd_packet_socket_open(&op->socket, op->probe.op.loop, &proto, &opts, detail, sizeof(detail));
   if (err) {
     wd_probe_done(&op->probe, err, "%s", detail);
@@ -153,16 +153,16 @@ static void destroy(struct wd_probe_op *probe) {
 }
 
 const struct wd_probe wd_udp_ping = {
-  .name = "udp.ping",
-  .help = "round trip, loss and jitter of datagrams to an echo server",
-  .opts = &opts_desc,
-  .result = &result_desc,
-  .size = sizeof(struct udp_op),
-  .opts_at = offsetof(struct udp_op, opts),
-  .result_at = offsetof(struct udp_op, result),
-  .own_timeout = true,
-  .check = check,
-  .start = start,
-  .stop = stop,
-  .destroy = destroy,
+    .name = "udp.ping",
+    .help = "round trip, loss and jitter of datagrams to an echo server",
+    .opts = &opts_desc,
+    .result = &result_desc,
+    .size = sizeof(struct udp_op),
+    .opts_at = offsetof(struct udp_op, opts),
+    .result_at = offsetof(struct udp_op, result),
+    .own_timeout = true,
+    .check = check,
+    .start = start,
+    .stop = stop,
+    .destroy = destroy,
 };
