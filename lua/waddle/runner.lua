@@ -28,7 +28,7 @@ function runner.check(target)
   end
 end
 
---- new{concurrency=256, transforms={fn...}, sinks={fn(result)...}, on_change={fn(result, before)...}}
+--- new{concurrency=256, transforms={fn...}, sinks={fn(result, row)...}, on_change={fn(result, before)...}}
 -- The lists may grow until the runner starts.
 function runner.new(opts)
   return setmetatable({
@@ -67,7 +67,8 @@ function methods:add(target, every)
     end
     row.blackouts[#row.blackouts + 1] = read
   end
-  self.rows[#self.rows + 1] = row
+  row.place = #self.rows + 1
+  self.rows[row.place] = row
   return row
 end
 
@@ -152,7 +153,7 @@ local function deliver(self, row, result)
     end
   end
   for _, sink in ipairs(self.sinks) do
-    hand("sink", sink, result)
+    hand("sink", sink, result, row)
   end
 end
 
@@ -266,7 +267,7 @@ function methods:once()
   end
 end
 
---- forever(): runs the targets that have a schedule when they are due, the others once; ends with its task.
+--- forever(): runs the targets that have a schedule when they are due, the others once, until stop() or the end of its task.
 function methods:forever()
   self.owner = task.current()
   for _, row in ipairs(self.rows) do
@@ -276,8 +277,8 @@ function methods:forever()
       start(self, row, nil)
     end
   end
-  while true do
-    local row, now = self.heap:first(), task.now()
+  while not self.stopping or self.running > 0 do
+    local row, now = not self.stopping and self.heap:first() or nil, task.now()
     if row and row.due <= now then
       self.heap:pop()
       due(self, row, row.due)
@@ -287,6 +288,16 @@ function methods:forever()
       task.park(math.min(row and row.due - now or LONGEST_WAIT, LONGEST_WAIT))
     end
   end
+end
+
+--- stop(): nothing new starts; forever returns once what runs has ended.
+function methods:stop()
+  self.stopping = true
+  self.queue = {first = 1, last = 0}
+  for _, row in ipairs(self.rows) do
+    row.queued_for = nil
+  end
+  task.wake(self.owner)
 end
 
 --- has_schedule() -> whether any target runs more than once.
