@@ -203,11 +203,11 @@ void wd_transfer_try_over(struct wd_transfer_try *try, CURLcode rc) {
     return;
   }
   if (try->quic && try->failed && !in->winner) {
-    if (more_addresses(in)) {
+    if (!try->heard && more_addresses(in)) {
       next_quic(in);
       return;
     }
-    if (others_running(in)) return;
+    if (!try->heard && others_running(in)) return;
   }
   end_with(in, try);
 }

@@ -82,10 +82,14 @@ size_t wd_transfer_on_header(char *bytes, size_t size, size_t count, void *user)
   if (in->first_byte == WD_NONE) in->first_byte = wd_clock_now();
   if (n >= 5 && strncmp(bytes, "HTTP/", 5) == 0) { // also after a 1xx
     in->line_count = in->line_bytes = 0;
+    in->head_complete = false;
     try->t->headers_dropped = WD_NONE;
     return n;
   }
-  keep_line(in, bytes, n);
+  if (*bytes == '\r' || *bytes == '\n')
+    in->head_complete = true;
+  else
+    keep_line(in, bytes, n);
   return n;
 }
 

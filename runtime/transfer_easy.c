@@ -142,6 +142,7 @@ static bool set_tls(struct wd_transfer_inner *in, CURL *easy) {
   curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, in->ca_fd >= 0 ? 0L : (long)CA_CACHE_SECONDS);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+  curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); // GnuTLS would go down to 1.0
   curl_easy_setopt(easy, CURLOPT_CERTINFO, 1L);
   curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L); // a resumed session shows no certificates
   if (tls && tls->cert) {

@@ -30,7 +30,6 @@ static wd_ns known(wd_ns at, wd_ns otherwise) {
 
 // How long sending the request took, by libcurl: no callback of ours sees its end. WD_NONE = it did not end.
 static wd_ns sending(const struct wd_transfer_try *try) {
-  if (!try) return WD_NONE;
   curl_off_t begun = 0, sent = 0;
   curl_easy_getinfo(try->easy, CURLINFO_PRETRANSFER_TIME_T, &begun);
   curl_easy_getinfo(try->easy, CURLINFO_POSTTRANSFER_TIME_T, &sent);
@@ -40,14 +39,18 @@ static wd_ns sending(const struct wd_transfer_try *try) {
 static void split_exchange(const struct wd_transfer_inner *in, const struct wd_transfer_try *try, wd_ns from) {
   struct wd_transfer_times *times = &in->t->times;
   wd_ns until = known(in->first_byte, in->ended), sent = sending(try);
-  if (sent == WD_NONE && in->first_byte == WD_NONE) { // ended while the request was being sent
-    times->request = until - from;
+  if (in->first_byte != WD_NONE) times->transfer = in->ended - in->first_byte;
+  if (sent == WD_NONE && in->first_byte == WD_NONE && in->t->body.n > 0) {
+    times->request = until - from; // ended while the request was being sent
     return;
   }
-  if (sent == WD_NONE || sent > until - from) sent = until - from; // the answer began before the request was out
+  if (sent == WD_NONE) { // not told; a request without a body is out with its first packet
+    times->ttfb = until - from;
+    return;
+  }
+  if (sent > until - from) sent = until - from; // the answer began before the request was out
   times->request = sent;
   times->ttfb = until - from - sent;
-  if (in->first_byte != WD_NONE) times->transfer = in->ended - in->first_byte;
 }
 
 static void split(const struct wd_transfer_inner *in, const struct wd_transfer_try *try) {

@@ -8,7 +8,8 @@
 #include "runtime/text.h"
 #include "runtime/transfer_inner.h"
 
-enum { STATE_CLOSE = 7 }; // TCP_CLOSE of the kernel: where a socket is after an RST, and not after a FIN
+// States of the kernel's TCP: a socket is in the first after an RST, in the second after the peer's FIN.
+enum { STATE_CLOSE = 7, STATE_CLOSE_WAIT = 8 };
 
 __attribute__((format(printf, 3, 4))) static void name(struct wd_transfer *t, enum wd_err err, const char *format, ...) {
   va_list args;
@@ -20,11 +21,14 @@ __attribute__((format(printf, 3, 4))) static void name(struct wd_transfer *t, en
 
 // libcurl's own words, made fit to print and to stand in a sentence of ours.
 static const char *words(const struct wd_transfer_try *try, char out[static 300]) {
+  static const char prefix[] = "GnuTLS, handshake failed: ";
   const char *text = *try->message ? try->message : curl_easy_strerror(try->rc);
+  if (strncmp(text, prefix, strlen(prefix)) == 0) text += strlen(prefix);
   size_t n = wd_text_escape(out, 300, text, strlen(text));
   while (n && strchr(". \n", out[n - 1])) out[--n] = '\0';
-  bool word = out[0] >= 'A' && out[0] <= 'Z' && out[1] >= 'a' && out[1] <= 'z';
-  if (word) out[0] = (char)(out[0] + ('a' - 'A'));
+  size_t first = strcspn(out, " ");
+  bool is_name = first > 1 && strcspn(out + 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") < first - 1; // GnuTLS, HTTP, OpenSSL
+  if (out[0] >= 'A' && out[0] <= 'Z' && !is_name) out[0] = (char)(out[0] + ('a' - 'A'));
   return out;
 }
 
@@ -95,7 +99,8 @@ static void judge_tls(struct wd_transfer_inner *in, const struct wd_transfer_try
   }
   // GnuTLS: its own code. OpenSSL: the code of any failed handshake, with these words.
   bool closed = try->rc == CURLE_RECV_ERROR || try->rc == CURLE_SEND_ERROR || strstr(try->message, "SYSCALL") ||
-                strstr(try->message, "reset by peer") || strstr(try->message, "unexpected eof") || strstr(try->message, "properly terminated");
+                strstr(try->message, "reset by peer") || strstr(try->message, "unexpected eof") || strstr(try->message, "properly terminated") ||
+                (in->tcp_state == STATE_CLOSE_WAIT && strstr(try->message, "Error decoding the received TLS packet")); // half a record
   if (closed && was_reset(in, try))
     name(in->t, WD_E_CONNECTION_RESET, "the server reset the connection during the TLS handshake");
   else if (closed)
@@ -109,7 +114,9 @@ static void judge_quic(struct wd_transfer_inner *in, const struct wd_transfer_tr
   long err = os_errno(try);
   if (try->rc == CURLE_PEER_FAILED_VERIFICATION)
     judge_certificate(in, try);
-  else if (try->wanted || (try->heard && !strstr(try->message, "refused")))
+  else if (try->wanted)
+    name(in->t, WD_E_TLS_HANDSHAKE, "the server ended the QUIC handshake");
+  else if (try->heard && !strstr(try->message, "refused"))
     name(in->t, WD_E_TLS_HANDSHAKE, "the server ended the QUIC handshake: %s", words(try, text));
   else if (err && err != ECONNREFUSED && err != EAGAIN)
     name(in->t, wd_neterr_remote((int)err), "%s", wd_neterr_detail_remote((int)err));
@@ -134,12 +141,27 @@ static void judge_answer(struct wd_transfer_inner *in, const struct wd_transfer_
     name(t, WD_E_PROTOCOL, "%s", words(try, text));
 }
 
+// Two different lengths leave open where the answer ends (RFC 9110 section 8.6).
+static bool lengths_differ(const struct wd_transfer *t) {
+  const char *text = wd_transfer_header(t, "content-length"), *comma = text ? strchr(text, ',') : NULL;
+  for (; comma; comma = strchr(comma + 1, ',')) {
+    const char *next = comma + 1 + strspn(comma + 1, " ");
+    size_t n = strcspn(next, ",");
+    if (n != strcspn(text, ",") || strncmp(text, next, n) != 0) return true;
+  }
+  return false;
+}
+
 // The answer is complete; whether it is the one that was asked for.
 static void judge_success(struct wd_transfer_inner *in) {
   struct wd_transfer *t = in->t;
   bool verify = !t->tls || t->tls->verify != 0;
   if (verify && in->verdict && t->tls_facts)
     name(t, in->verdict, "%s", in->verdict_detail ? in->verdict_detail : "the certificate does not hold");
+  else if (!in->head_complete) // libcurl takes it for an answer
+    name(t, WD_E_PROTOCOL, "the server closed the connection within the head of its answer");
+  else if (lengths_differ(t))
+    name(t, WD_E_PROTOCOL, "the answer has two different lengths: %.80s", wd_transfer_header(t, "content-length"));
   else if (t->version == WD_HTTP_2 && t->protocol && strcmp(t->protocol, "http/2") != 0)
     name(t, WD_E_PROTOCOL, "the server does not speak HTTP/2: it answered with %s", t->protocol);
 }
