@@ -117,7 +117,7 @@ void wd_http_prepare(struct http_probe *h, const struct wd_url *url) {
     .url = *url,
     .method = h->body_dropped && strcmp(o->method, "HEAD") != 0 ? "GET" : o->method,
     .headers = &h->headers,
-    .body = h->body_dropped ? (struct wd_data){0} : o->body,
+    .body = o->body,
     .version = o->version,
     .reuse = o->reuse == 1,
     .tls = &h->tls,
@@ -128,5 +128,6 @@ void wd_http_prepare(struct http_probe *h, const struct wd_url *url) {
     .cookies = o->cookies.given,
     .jar = jar,
   };
+  if (h->body_dropped) h->t.body = (struct wd_data){0};
   h->t.authorization = authorization(h, foreign);
 }

@@ -202,7 +202,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
   return MHD_YES;
 }
 
-static void on_message(void *cls, const char *fmt, va_list ap) {
+__attribute__((format(printf, 2, 0))) static void on_message(void *cls, const char *fmt, va_list ap) {
   (void)cls;
   char text[400];
   vsnprintf(text, sizeof(text), fmt, ap);

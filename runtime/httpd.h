@@ -41,7 +41,7 @@ const char *wd_httpd_body(const struct wd_httpd_request *r, size_t *len);
 void wd_httpd_peer(const struct wd_httpd_request *r, char *out, size_t room);
 enum wd_httpd_kind { WD_HTTPD_HEADERS, WD_HTTPD_QUERY };
 void wd_httpd_each(const struct wd_httpd_request *r, enum wd_httpd_kind kind,
-                   void (*each)(void *ctx, const char *name, const char *value), void *ctx);
+                   void (*fn)(void *ctx, const char *name, const char *value), void *ctx);
 
 // Answers: `len` bytes of `body` (copied), or `filler` bytes of filling when it is over 0. Headers
 // come as pairs, ended by NULL. False when the client has gone or it was answered before.

@@ -30,6 +30,7 @@ static wd_ns known(wd_ns at, wd_ns otherwise) {
 
 // How long sending the request took, by libcurl: no callback of ours sees its end. WD_NONE = it did not end.
 static wd_ns sending(const struct wd_transfer_try *try) {
+  if (!try) return WD_NONE;
   curl_off_t begun = 0, sent = 0;
   curl_easy_getinfo(try->easy, CURLINFO_PRETRANSFER_TIME_T, &begun);
   curl_easy_getinfo(try->easy, CURLINFO_POSTTRANSFER_TIME_T, &sent);

@@ -126,7 +126,7 @@ bool wd_transfer_multi_open(struct wd_transfer_multi *m, struct wd_transfer_try 
 struct wd_transfer_socket *wd_transfer_multi_socket(struct wd_transfer_multi *m, int fd);
 
 // For CURLOPT_CLOSESOCKETFUNCTION, whose data the multi is.
-int wd_transfer_multi_on_close(void *m, curl_socket_t fd);
+int wd_transfer_multi_on_close(void *user, curl_socket_t fd);
 
 // The transfer takes and leaves its connections there.
 void wd_transfer_pool_use(struct wd_transfer_pool *pool, CURL *easy);
@@ -150,9 +150,9 @@ void wd_transfer_easy_free(struct wd_transfer_try *try);
 
 // ---- transfer_answer.c: libcurl's callbacks for what comes ----
 
-size_t wd_transfer_on_header(char *bytes, size_t size, size_t count, void *try);
-size_t wd_transfer_on_body(char *bytes, size_t size, size_t count, void *try);
-int wd_transfer_on_ready(void *try, char *remote, char *local, int remote_port, int local_port);
+size_t wd_transfer_on_header(char *bytes, size_t size, size_t count, void *user);
+size_t wd_transfer_on_body(char *bytes, size_t size, size_t count, void *user);
+int wd_transfer_on_ready(void *user, char *remote, char *local, int remote_port, int local_port);
 
 // Sorts and joins the headers into t->answer.
 void wd_transfer_answer_finish(struct wd_transfer_inner *in);

@@ -15,7 +15,9 @@ static const char *from_env(const char *small, const char *capitals) {
 
 static bool in_network(const struct wd_addr *addr, const char *network, const char *bits_text) {
   struct wd_addr net;
-  int bits = atoi(bits_text);
+  char *end;
+  long bits = strtol(bits_text, &end, 10);
+  if (end == bits_text || *end) return false;
   if (!wd_addr_parse(&net, network, 0) || wd_addr_family(&net) != wd_addr_family(addr)) return false;
   bool v6 = wd_addr_family(addr) == AF_INET6;
   const uint8_t *a = v6 ? addr->v6.sin6_addr.s6_addr : (const uint8_t *)&addr->v4.sin_addr;

@@ -48,7 +48,7 @@ static const char *take_apart(struct wd_url *out, struct wd_arena *arena, CURLU 
   if (!host) host = part(url, CURLUPART_HOST, 0, arena);
   if (!host || !*host) return complaint(CURLUE_NO_HOST);
   const char *port = part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT, arena);
-  out->port = port ? (uint16_t)atoi(port) : 0;
+  out->port = port ? (uint16_t)strtoul(port, NULL, 10) : 0;
   if (out->port == 0) return "port 0 cannot be connected to";
   out->user = part(url, CURLUPART_USER, CURLU_URLDECODE, arena);
   out->password = part(url, CURLUPART_PASSWORD, CURLU_URLDECODE, arena);

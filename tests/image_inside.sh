@@ -28,4 +28,46 @@ processes=$(limit processes)
 open_files=$(limit 'open files')
 buildah build --pull=never --layers=false --ulimit "nproc=$processes:$processes" --ulimit "nofile=$open_files:$open_files" \
   -q -t waddle . >/dev/null
-buildah inspect --type image --format '{{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.User}}' waddle
+
+say "trying the agent in it"
+container=$(buildah from --pull=never waddle)
+root=$(buildah mount "$container")
+entry=$(buildah inspect --format '{{range .OCIv1.Config.Entrypoint}}{{.}} {{end}}' "$container")
+[ "$entry" = "/usr/local/bin/waddle agent " ] || die "the entry point is '$entry', expected the agent"
+[ "$(buildah run "$container" -- id -u)" = 1000 ] || die "the image does not run as UID 1000"
+if buildah run "$container" -- sh -c 'ldd /usr/local/bin/waddle | grep "not found"'; then
+  die "the image lacks a library"
+fi
+
+# The other end runs beside the container, from the same files.
+cp tests/bench/peers.lua "$root/tmp/peers.lua"
+chroot --userspec=1000:1000 "$root" /usr/local/bin/waddle run /tmp/peers.lua >/tmp/ports &
+peers=$!
+until grep -q '^ready$' /tmp/ports; do
+  kill -0 "$peers" || die "the peers did not start"
+  sleep 0.05
+done
+port() { sed -n "s/^$1=//p" /tmp/ports; }
+
+# agent ARGUMENT...: as docker run IMAGE ARGUMENT... would.
+agent() {
+  # shellcheck disable=SC2086 # the entry point's words
+  buildah run --env MANAGER_URL="http://127.0.0.1:$(port manager)" --env DEVICE_SERIAL=image --env HTTP_TARGETS="http://127.0.0.1:$(port http)/" \
+    --env TCP_TARGETS="127.0.0.1:$(port tcp)" --env UDP_TARGETS="127.0.0.1:$(port udp)" --env ICMP_TARGETS=127.0.0.1 "$container" -- $entry "$@"
+}
+
+# good WANTED ARGUMENT...: the agent with these arguments ends with 0 and reports WANTED good targets.
+good() {
+  wanted=$1
+  shift
+  summary=$(agent "$@") || die "the agent ended with $? for '$*'"
+  printf '%s\n' "$summary"
+  [ "$(printf '%s\n' "$summary" | grep -c '✓')" = "$wanted" ] || die "expected $wanted good targets for '$*'"
+}
+good 1 --test-type http --http-target "http://127.0.0.1:$(port http)/bytes/1000"
+good 4
+
+kill "$peers"
+wait "$peers"
+[ "$(port stored)" = 5 ] || die "the manager stored $(port stored) results, expected 5"
+say "ok: $(du -sh --apparent-size "$root" | cut -f 1) unpacked"

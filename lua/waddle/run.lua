@@ -23,6 +23,25 @@ function run.text(text, chunk_name, name, argv)
   return value
 end
 
+-- What a script declared runs when it ends, then its checks and thresholds decide.
+local function conclude(value)
+  local site, scenario = package.loaded["waddle.site"], package.loaded["waddle.scenario"]
+  if site then
+    site.run()
+  end
+  local code = scenario and scenario.finish()
+  return code and code > 0 and code or value
+end
+
+-- A failed must outside of a scenario ends the script, but is no error of the script.
+local function is_must(value)
+  return type(value) == "table" and getmetatable(value) ~= nil and rawget(value, "must") == true
+end
+
+local function keep_must(value)
+  return is_must(value) and value or debug.traceback(value, 2)
+end
+
 --- file(name, argv) -> what the file returns, 2 when it cannot be read. "-" is standard input. A first
 -- line that begins with # is for the shell.
 function run.file(name, argv)
@@ -42,7 +61,11 @@ function run.file(name, argv)
     file:close()
   end
   text = text:gsub("^#[^\n]*", "", 1)
-  return run.text(text, name == "-" and "=stdin" or "@" .. name, name, argv)
+  local ok, value = xpcall(run.text, keep_must, text, name == "-" and "=stdin" or "@" .. name, name, argv)
+  if not ok and not is_must(value) then
+    error(value, 0)
+  end
+  return conclude(ok and value or nil)
 end
 
 return run

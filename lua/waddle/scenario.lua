@@ -1,0 +1,103 @@
+-- Checks, thresholds and scenarios: how a script says what must hold, and how its exit code tells.
+-- A failed check or threshold ends the program with 99 when the script is done.
+
+local compare = require "waddle.compare"
+local stats = require "waddle.stats"
+
+local scenario = {}
+
+local FAILED = 99
+
+local state = {watch = nil, thresholds = {}, checks = {}, passed = 0, failed = 0, used = false}
+
+local function layout()
+  return require("waddle.cli").layout()
+end
+
+local function watch()
+  state.watch = state.watch or stats.watch(state.thresholds)
+  return state.watch
+end
+
+-- Judges one result; gives ok and the reason.
+local function judge(result, name, spec)
+  if type(result) ~= "table" then
+    error(("check: expected a result, got %s"):format(type(result)), 3)
+  end
+  if type(name) == "table" and spec == nil then
+    name, spec = nil, name
+  end
+  local checker, message = compare.compile(spec or {success = true})
+  if not checker then
+    error("check: " .. message, 3)
+  end
+  state.used = true
+  local ok, reason = compare.apply(checker, result)
+  watch():add(result)
+  watch():value("checks", ok)
+  state[ok and "passed" or "failed"] = state[ok and "passed" or "failed"] + 1
+  local mark = require("waddle.text").paint(ok and "✓" or "✗", ok and "green" or "red", layout().colour)
+  local what = name or rawget(result, "target") or "check"
+  io.write(("%s %s%s\n"):format(mark, what, ok and "" or ": " .. reason))
+  io.flush()
+  return ok, reason
+end
+
+--- check(result, "name", {status=200, latency_ms="< 300"}) -> ok, reason: prints a line; a failed check
+-- makes the exit code 99, and the script goes on. Without a comparison the probe must have succeeded.
+function scenario.check(result, name, spec)
+  return judge(result, name, spec)
+end
+
+--- must(result, "name", {...}) -> result: as check, but a failure ends the scenario there.
+function scenario.must(result, name, spec)
+  local ok, reason = judge(result, name, spec)
+  if not ok then
+    error(setmetatable({must = true, reason = reason}, {__tostring = function(e) return "must: " .. e.reason end}), 2)
+  end
+  return result
+end
+
+--- threshold "p95(http.latency_ms) < 500": judged over all results checked in this run, at its end.
+function scenario.threshold(text)
+  local read, message = stats.threshold(text)
+  if not read then
+    error("threshold: " .. message, 2)
+  elseif state.watch then
+    error("threshold: declare it before the first check", 2)
+  end
+  state.used = true
+  state.thresholds[#state.thresholds + 1] = read
+end
+
+--- scenario("name", function() ... end) -> ok: runs the steps; a failed must ends it and the next one
+-- goes on. An error that is no failed must is the script's.
+function scenario.scenario(name, fn)
+  if type(name) ~= "string" or type(fn) ~= "function" then
+    error("scenario: expected a name and a function", 2)
+  end
+  io.write(require("waddle.text").paint(name, "bold", layout().colour), "\n")
+  local failed = state.failed
+  local ok, err = xpcall(fn, function(e)
+    return type(e) == "table" and rawget(e, "must") and e or debug.traceback(e, 2)
+  end)
+  if not ok and not (type(err) == "table" and rawget(err, "must")) then
+    error(err, 0)
+  end
+  return state.failed == failed
+end
+
+--- finish() -> exit code or nil when nothing was checked: judges the thresholds and prints the count.
+function scenario.finish()
+  if not state.used then
+    return nil
+  end
+  local all_hold, judged = watch():judge()
+  for _, one in ipairs(judged) do
+    io.write(("%s %s%s\n"):format(one.ok and "✓" or "✗", one.text, one.ok and "" or ": " .. tostring(one.reason)))
+  end
+  io.write(("%d checks passed, %d failed\n"):format(state.passed, state.failed))
+  return (state.failed > 0 or not all_hold) and FAILED or 0
+end
+
+return scenario

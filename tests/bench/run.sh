@@ -1,0 +1,84 @@
+#!/bin/sh
+# run.sh: the benchmarks: what a round of the agent costs, what a large body costs, how soon the first probe starts. Prints each figure with its
+# limit and with what the reference client took (measured once, elsewhere), and beside them the same targets probed here and now with curl and
+# ping, one after another, as the reference does it. Exit code 1 when a limit is missed. Takes a little over a minute, most of it waiting for ping.
+set -eu
+cd "$(dirname "$0")/../.."
+waddle=${WADDLE:-$PWD/build/waddle}
+
+work=$(mktemp -d)
+"$waddle" run tests/bench/peers.lua >"$work/ports" &
+peers=$!
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+  kill "$peers" 2>/dev/null && wait "$peers" 2>/dev/null
+  rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+until grep -q '^ready$' "$work/ports"; do
+  kill -0 "$peers" || exit 2
+  sleep 0.05
+done
+
+port() { sed -n "s/^$1=//p" "$work/ports"; }
+http=$(port http)
+tcp=$(port tcp)
+udp=$(port udp)
+
+# list COUNT TEXT: TEXT COUNT times, with commas.
+list() { seq "$1" | awk -v text="$2" '{ printf "%s%s", NR > 1 ? "," : "", text }'; }
+
+# measured FILE COMMAND...: runs a command and writes its wall seconds, CPU seconds and resident KiB to FILE.
+measured() {
+  file=$1
+  shift
+  status=0
+  /usr/bin/time -o "$file" -f '%e %U %S %M' "$@" >"$work/out" 2>"$work/err" || status=$?
+  if [ $status != 0 ]; then
+    echo "bench: '$*' ended with $status" >&2
+    tail -n 5 "$work/out" "$work/err" >&2
+    exit 2
+  fi
+}
+wall() { awk 'END { print $1 }' "$1"; }
+cpu() { awk 'END { print $2 + $3 }' "$1"; }
+memory() { awk 'END { printf "%.1f", $4 / 1024 }' "$1"; }
+
+# row NAME UNIT WADDLE LIMIT REFERENCE HERE
+missed=
+row() {
+  verdict=ok
+  awk -v have="$3" -v limit="$4" 'BEGIN { exit !(have < limit) }' || { verdict=missed; missed=yes; }
+  printf '%-40s %9s %9s %9s %9s  %s\n' "$1" "$3 $2" "$4 $2" "$5" "$6" "$verdict"
+}
+
+echo "140 targets once, a large body, a start; then curl and ping do the same one after another, which takes a minute ..." >&2
+measured "$work/round" env MANAGER_URL="http://127.0.0.1:$(port manager)" AUTH_TYPE=none DEVICE_SERIAL=bench DEVICE_HOSTNAME=bench \
+  HTTP_TARGETS="$(list 50 "http://127.0.0.1:$http/")" TCP_TARGETS="$(list 50 "127.0.0.1:$tcp")" \
+  UDP_TARGETS="$(list 20 "127.0.0.1:$udp")" ICMP_TARGETS="$(list 20 127.0.0.1)" "$waddle" agent
+measured "$work/body" "$waddle" http "http://127.0.0.1:$http/bytes/$((200 * 1024 * 1024))" --timeout 60
+
+# started_at is the wall clock when the probe started, to the microsecond.
+start() {
+  before=$(date +%s%N)
+  at=$("$waddle" tcp "127.0.0.1:$tcp" --json | sed -n 's/.*"started_at": *"\([^"]*\)".*/\1/p')
+  echo $((($(date -d "$at" +%s%N) - before) / 1000))
+}
+first=$(for _ in 1 2 3 4 5; do start; done | sort -n | sed -n 3p | awk '{ printf "%.1f", $1 / 1000 }')
+
+# shellcheck disable=SC2016 # the inner shell expands it
+measured "$work/tools" sh -c '
+  for i in $(seq 50); do curl -s -o /dev/null "http://127.0.0.1:$1/"; done
+  for i in $(seq 50); do curl -s -o /dev/null -m 5 "telnet://127.0.0.1:$2" </dev/null; done
+  for i in $(seq 20); do ping -q -c 4 127.0.0.1; done' sh "$http" "$tcp"
+measured "$work/curl_body" curl -s -o /dev/null "http://127.0.0.1:$http/bytes/$((200 * 1024 * 1024))"
+
+printf '%-40s %9s %9s %9s %9s\n' "" waddle limit reference "here"
+row "50 http, 50 tcp, 20 udp, 20 icmp: time" s "$(wall "$work/round")" 4 "60.4 s" "$(wall "$work/tools") s"
+row "  processor time" s "$(cpu "$work/round")" 0.15 "0.49 s" "$(cpu "$work/tools") s"
+row "  resident memory" MiB "$(memory "$work/round")" 18 "39.6 MiB" "-"
+row "a body of 200 MiB: resident memory" MiB "$(memory "$work/body")" 24 "441 MiB" "$(memory "$work/curl_body") MiB"
+row "start to first probe (median of 5)" ms "$first" 20 "200 ms" "-"
+echo "here: the same with curl and ping, one after another, without the 20 udp targets"
+[ -z "$missed" ]
