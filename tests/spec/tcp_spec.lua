@@ -154,6 +154,68 @@ describe("a failed tcp.connect", function()
   end)
 end)
 
+describe("a SYN that had to be sent again", function()
+  it("is counted where nobody answers", function()
+    local result = fails("timeout", tcp.connect(spec.value("blackhole") .. ":80", {timeout = 1.5}))
+    assert.equal(1, result.tcp.retransmits) -- the kernel's first is after 1 s
+    assert.is_nil(result.tcp.rtt_ms)
+  end)
+
+  it("makes the kernel's round trip unknown: the time is then our own clock's", function()
+    local limit = "/proc/sys/net/core/somaxconn"
+    local file = os.getenv("WADDLE_PEER_PRIVATE") and io.open(limit, "r+")
+    if not file then
+      spec.skip("needs a network of its own to make the queue of a listener short")
+    end
+    local before = file:read("a")
+    file:seek("set")
+    file:write("1")
+    file:close()
+    local serve = require "waddle.serve"
+    local release, accepted = task.channel(), false
+    local server <close> = serve.tcp {connections = 1, handler = function()
+      accepted = true
+      release:receive()
+    end}
+    file = io.open(limit, "w")
+    file:write(before)
+    file:close()
+    local remote = ("0100007F:%04X"):format(server.port)
+    local function count(wanted)
+      local n = 0
+      for line in io.lines("/proc/net/tcp") do
+        local to, state = line:match("^%s*%d+: %S+ (%S+) (%S+)")
+        n = n + (to == remote and state == wanted and 1 or 0)
+      end
+      return n
+    end
+    -- One is accepted, two wait in the queue, and the kernel drops the SYN of the fourth.
+    local probes = {}
+    for i = 1, 4 do
+      probes[i] = task.spawn(function() return tcp.connect("127.0.0.1:" .. server.port, {dialogue = {{expect = "x"}}}) end)
+      spec.eventually(function()
+        return i == 4 and count("02") == 1 or i < 4 and accepted and count("01") == i
+      end)
+    end
+    release:close()
+    local again = 0
+    for _, probe in ipairs(probes) do
+      local result = probe:join()
+      assert.equal("protocol", result.error) -- the server closed without a word
+      if result.tcp.retransmits > 0 then
+        again = again + 1
+        assert.is_nil(result.tcp.rtt_ms)
+        assert.equal("user", result.quality.timestamp_source)
+        assert.is_true(result.timings.connect_ms > 900)
+      else
+        assert.equal(result.timings.connect_ms, result.tcp.rtt_ms)
+        assert.is_true(result.timings.connect_ms < 900)
+      end
+    end
+    assert.equal(1, again)
+  end)
+end)
+
 describe("the next address", function()
   -- Gives `name` these addresses in the private network's hosts file, calls fn, and takes them away again.
   local function with_hosts(lines, fn)
