@@ -35,6 +35,7 @@ static void take_connection(struct http_probe *h) {
   r->reused = t->reused;
   r->dns_shared = t->dns_shared;
   r->tls = t->tls_facts;
+  if (t->looked_twice) r->tls_second_look = 1;
   if (t->tcp.rtt != WD_NONE || t->tcp.retransmits != WD_NONE) r->tcp = &t->tcp;
   if (t->times.total != WD_NONE) r->timings = &t->times;
 }
@@ -69,6 +70,17 @@ static void end(struct http_probe *h, enum wd_err err, const char *detail) {
     wd_probe_done(&h->p, err, NULL);
 }
 
+// Ends with what the present hop, as the last one, says.
+static void conclude(struct http_probe *h) {
+  const struct wd_transfer *t = &h->t;
+  if (t->err)
+    end(h, t->err, t->detail);
+  else if (t->status >= 200 && t->status < 400)
+    end(h, WD_OK, NULL);
+  else
+    end(h, WD_E_HTTP_STATUS, wd_arena_printf(&h->p.arena, "status %d", (int)t->status));
+}
+
 static bool is_redirect(int64_t status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -99,11 +111,7 @@ static void follow(struct http_probe *h, const struct wd_url *next) {
 static void on_done(struct wd_transfer *t) {
   struct http_probe *h = WD_CONTAINER(t, struct http_probe, t);
   struct wd_arena *arena = &h->p.arena;
-  if (t->err) {
-    end(h, t->err, t->detail);
-    return;
-  }
-  const char *location = is_redirect(t->status) ? wd_transfer_header(t, "location") : NULL;
+  const char *location = !t->err && is_redirect(t->status) ? wd_transfer_header(t, "location") : NULL;
   if (location && h->opts.follow > 0) {
     struct wd_url next;
     const char *wrong = wd_url_join(&next, arena, &t->url, location);
@@ -117,16 +125,14 @@ static void on_done(struct wd_transfer *t) {
       follow(h, &next);
     return;
   }
-  if (t->status >= 200 && t->status < 400)
-    end(h, WD_OK, NULL);
-  else
-    end(h, WD_E_HTTP_STATUS, wd_arena_printf(arena, "status %d", (int)t->status));
+  conclude(h);
 }
 
 static void start(struct wd_probe_op *p) {
   struct http_probe *h = of(p);
   struct wd_common_result *c = &h->result.common;
-  static struct wd_quality quality = {.timestamp_source = "user", .uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
+  static struct wd_quality quality = {
+      .timestamp_source = "user", .uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
   c->test_type = "http";
   c->target = h->first.full;
   c->quality = wd_arena_alloc(&p->arena, sizeof(quality));
@@ -142,7 +148,7 @@ static void start(struct wd_probe_op *p) {
 static void expire(struct wd_probe_op *p) {
   struct http_probe *h = of(p);
   wd_transfer_expire(&h->t, h->opts.common.timeout);
-  end(h, h->t.err ? h->t.err : WD_E_TIMEOUT, h->t.detail);
+  conclude(h); // without an error the answer is there, and what ran out of time was a second look at the certificates
 }
 
 static void stop(struct wd_probe_op *p) {
@@ -154,16 +160,16 @@ static void destroy(struct wd_probe_op *p) {
 }
 
 const struct wd_probe wd_http_request = {
-  .name = "http.request",
-  .help = "one HTTP request and its answer, phase by phase",
-  .opts = &wd_http_opts_desc,
-  .result = &wd_http_result_desc,
-  .size = sizeof(struct http_probe),
-  .opts_at = offsetof(struct http_probe, opts),
-  .result_at = offsetof(struct http_probe, result),
-  .check = check,
-  .start = start,
-  .stop = stop,
-  .expire = expire,
-  .destroy = destroy,
+    .name = "http.request",
+    .help = "one HTTP request and its answer, phase by phase",
+    .opts = &wd_http_opts_desc,
+    .result = &wd_http_result_desc,
+    .size = sizeof(struct http_probe),
+    .opts_at = offsetof(struct http_probe, opts),
+    .result_at = offsetof(struct http_probe, result),
+    .check = check,
+    .start = start,
+    .stop = stop,
+    .expire = expire,
+    .destroy = destroy,
 };

@@ -37,7 +37,7 @@ struct http_result {
   struct wd_map headers;
   int64_t headers_dropped, body_bytes;
   struct wd_data body;
-  int8_t body_truncated, reused, dns_shared;
+  int8_t body_truncated, reused, dns_shared, tls_second_look;
   double throughput_mbps;
   const char *url_effective, *proxy;
   struct wd_list redirects; // of struct http_redirect
@@ -51,14 +51,14 @@ struct http_probe {
   struct wd_probe_op p;
   struct http_opts opts;
   struct http_result result;
-  struct wd_url first; // the URL as given
-  struct wd_transfer t; // the present hop
+  struct wd_url first;   // the URL as given
+  struct wd_transfer t;  // the present hop
   struct wd_map headers; // of the present hop, as the three below
   struct wd_tls_opts tls;
   struct wd_common_opts net;
   struct http_redirect *redirects;
   size_t redirect_count;
-  wd_ns before; // taken by the hops that are over
+  wd_ns before;      // taken by the hops that are over
   bool body_dropped; // a redirect turned the request into a GET
   bool started;
 };

@@ -8,7 +8,8 @@
 // Headers that are for the server they were given for.
 static const char *const personal[] = {"authorization", "cookie", "proxy-authorization", "host"};
 // Headers that speak of a body that is no longer sent.
-static const char *const of_body[] = {"content-type", "content-length", "content-encoding", "content-language", "content-md5", "transfer-encoding"};
+static const char *const of_body[] = {"content-type",     "content-length", "content-encoding",
+                                      "content-language", "content-md5",    "transfer-encoding"};
 
 const char *wd_http_basic(struct wd_arena *arena, const char *user, const char *password) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -30,7 +31,8 @@ const char *wd_http_basic(struct wd_arena *arena, const char *user, const char *
 // RFC 9110 section 5.6.2
 static bool is_token(const char *text) {
   for (const char *c = text; *c; c++)
-    if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("!#$%&'*+-.^_`|~", *c))) return false;
+    if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("!#$%&'*+-.^_`|~", *c)))
+      return false;
   return *text != '\0';
 }
 
@@ -46,7 +48,8 @@ static const char *check_headers(struct http_probe *h) {
     const struct wd_pair *header = &h->opts.headers.items[i];
     wd_text_escape(shown, sizeof(shown), header->name, strlen(header->name));
     if (!is_token(header->name)) return wd_arena_printf(&h->p.arena, "field 'headers': '%s' is no header name", shown);
-    if (!is_value(&header->value)) return wd_arena_printf(&h->p.arena, "field 'headers.%s': a value has no line feeds and no zero bytes", shown);
+    if (!is_value(&header->value))
+      return wd_arena_printf(&h->p.arena, "field 'headers.%s': a value has no line feeds and no zero bytes", shown);
     if (strcasecmp(header->name, "authorization") == 0 && (h->opts.auth || h->opts.bearer))
       return "field 'headers.Authorization': 'auth' and 'bearer' set this header too; give one of them";
   }
@@ -113,20 +116,20 @@ void wd_http_prepare(struct http_probe *h, const struct wd_url *url) {
   if (other_host) h->tls.server_name = NULL;
   wd_transfer_clear(&h->t);
   h->t = (struct wd_transfer){
-    .arena = &h->p.arena,
-    .url = *url,
-    .method = h->body_dropped && strcmp(o->method, "HEAD") != 0 ? "GET" : o->method,
-    .headers = &h->headers,
-    .body = o->body,
-    .version = o->version,
-    .reuse = o->reuse == 1,
-    .tls = &h->tls,
-    .proxy = o->proxy,
-    .net = &h->net,
-    .connect_timeout = o->connect_timeout,
-    .keep_body = (size_t)o->keep_body,
-    .cookies = o->cookies.given,
-    .jar = jar,
+      .arena = &h->p.arena,
+      .url = *url,
+      .method = h->body_dropped && strcmp(o->method, "HEAD") != 0 ? "GET" : o->method,
+      .headers = &h->headers,
+      .body = o->body,
+      .version = o->version,
+      .reuse = o->reuse == 1,
+      .tls = &h->tls,
+      .proxy = o->proxy,
+      .net = &h->net,
+      .connect_timeout = o->connect_timeout,
+      .keep_body = (size_t)o->keep_body,
+      .cookies = o->cookies.given,
+      .jar = jar,
   };
   if (h->body_dropped) h->t.body = (struct wd_data){0};
   h->t.authorization = authorization(h, foreign);

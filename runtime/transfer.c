@@ -21,6 +21,7 @@ static void release(struct wd_transfer_inner *in) {
   wd_timer_stop(&loop->timers, &in->soon);
   wd_timer_stop(&loop->timers, &in->stagger);
   wd_timer_stop(&loop->timers, &in->connect_bound);
+  wd_transfer_look_free(in->look);
   wd_connect_stop(&in->connect);
   wd_resolve_clear(&in->look_up);
   for (size_t i = 0; i < in->tried; i++) {
@@ -56,6 +57,15 @@ static void fail_soon(struct wd_transfer_inner *in, enum wd_err err, const char 
 static void end_with(struct wd_transfer_inner *in, struct wd_transfer_try *try) {
   if (in->ended == WD_NONE) in->ended = wd_clock_now();
   wd_transfer_report(in);
+  if (wd_transfer_look_needed(in, try) && wd_transfer_look_start(in, try)) {
+    wd_timer_stop(&in->loop->timers, &in->connect_bound);
+    wd_timer_stop(&in->loop->timers, &in->stagger);
+    return;
+  }
+  wd_transfer_looked(in, try);
+}
+
+void wd_transfer_looked(struct wd_transfer_inner *in, struct wd_transfer_try *try) {
   wd_transfer_judge(in, try);
   finish(in);
 }
@@ -85,9 +95,10 @@ static void note_connect(struct wd_transfer_inner *in) {
 
 static void connect_failed(struct wd_transfer_inner *in, enum wd_err err, const char *detail) {
   struct wd_transfer *t = in->t;
-  bool ours = err == WD_E_LOCAL || err == WD_E_PERMISSION || err == WD_E_TIMEOUT;
+  bool ours = err == WD_E_LOCAL || err == WD_E_PERMISSION;
   t->err = in->proxy.host && !ours ? WD_E_PROXY : err;
-  t->detail = in->proxy.host ? wd_arena_printf(t->arena, "proxy %s: %s", in->proxy.authority, detail) : wd_arena_strdup(t->arena, detail);
+  t->detail =
+      in->proxy.host ? wd_arena_printf(t->arena, "proxy %s: %s", in->proxy.authority, detail) : wd_arena_strdup(t->arena, detail);
 }
 
 static void on_connected(struct wd_connect *c) {
@@ -125,7 +136,8 @@ static void next_quic(struct wd_transfer_inner *in) {
   struct wd_transfer_try *try = new_try(in);
   wd_timer_stop(&in->loop->timers, &in->stagger);
   const struct wd_resolve_address *a = &in->look_up.addresses[in->next_address++];
-  if (in->next_address < in->look_up.count && in->tried < WD_TRANSFER_TRIES) wd_loop_arm(in->loop, &in->stagger, WD_CONNECT_STAGGER);
+  if (in->next_address < in->look_up.count && in->tried < WD_TRANSFER_TRIES)
+    wd_loop_arm(in->loop, &in->stagger, WD_CONNECT_STAGGER);
   if (!try) return;
   try->quic = true;
   wd_addr_from_sockaddr(&try->to, (const struct sockaddr *)&a->sa, a->len);
@@ -272,7 +284,8 @@ static void connect_or_pool(struct wd_transfer_inner *in) {
   }
   struct wd_transfer_try *try = new_try(in);
   if (try) try->pool = true;
-  if (!try || !wd_transfer_easy_make(in, try) || !wd_transfer_multi_add(in->multi, try)) fail_soon(in, WD_E_LOCAL, "out of memory");
+  if (!try || !wd_transfer_easy_make(in, try) || !wd_transfer_multi_add(in->multi, try))
+    fail_soon(in, WD_E_LOCAL, "out of memory");
 }
 
 static void on_connect_bound(struct wd_timer *timer) {
@@ -290,7 +303,7 @@ static void clear_answers(struct wd_transfer *t) {
   t->headers_dropped = WD_NONE;
   t->kept = (struct wd_data){0};
   t->body_bytes = 0;
-  t->truncated = t->one_read = t->reused = t->dns_shared = false;
+  t->looked_twice = t->truncated = t->one_read = t->reused = t->dns_shared = false;
   t->peer = (struct wd_addr){0};
   t->times = (struct wd_transfer_times){WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE};
   t->tcp = (struct wd_transfer_tcp){WD_NONE, WD_NONE, WD_NONE};
@@ -367,6 +380,11 @@ static void name_timeout(struct wd_transfer_inner *in, double seconds) {
 void wd_transfer_expire(struct wd_transfer *t, wd_ns after) {
   struct wd_transfer_inner *in = t->inner;
   if (!in) return;
+  if (in->look) { // all but the certificates is known
+    wd_transfer_judge(in, in->winner ? in->winner : in->tries[in->tried - 1]);
+    release(in);
+    return;
+  }
   in->ended = wd_clock_now();
   if (in->connect.loop && in->connected == WD_NONE) {
     note_connect(in);

@@ -29,7 +29,7 @@ struct wd_transfer_times {
 
 // What the kernel says of the TCP connection at the end of the transfer; WD_NONE = not known.
 struct wd_transfer_tcp {
-  wd_ns rtt, rtt_var; // smoothed, and its mean deviation
+  wd_ns rtt, rtt_var;  // smoothed, and its mean deviation
   int64_t retransmits; // segments sent again
 };
 
@@ -41,41 +41,42 @@ struct wd_transfer_pool;
 // One request, embedded in its owner. Fill in the questions, call wd_transfer_start.
 struct wd_transfer {
   // questions; what they point at must live until the transfer is over
-  struct wd_arena *arena;          // takes the strings and lists of the answers
+  struct wd_arena *arena; // takes the strings and lists of the answers
   struct wd_url url;
-  const char *method;              // NULL: GET
-  const struct wd_map *headers;    // may be NULL
-  const char *authorization;       // value of that header, NULL for none; a header given in `headers` goes first
-  struct wd_data body;             // p NULL: none
-  int version;                     // enum wd_http_version
-  bool reuse;                      // may use a connection of an earlier transfer and leaves its own open
-  struct wd_transfer_pool *pool;   // with `reuse`: whose connections; NULL: those of the process
-  const struct wd_tls_opts *tls;   // NULL: the system's authorities, verified
-  const char *proxy;               // "http://host:port", "" for none, NULL: as the environment says
-  const struct wd_common_opts *net; // family, address, source, tos, resolver
-  wd_ns connect_timeout;           // until a connection is ready for the request; WD_NONE: no bound
-  size_t keep_body;                // bytes of the answer's body to keep
-  bool cookies;                    // take part in cookies: send those of `jar`, give back what became of them
-  struct wd_list jar;              // of const char *: lines as wd_transfer gave them
+  const char *method;                  // NULL: GET
+  const struct wd_map *headers;        // may be NULL
+  const char *authorization;           // value of that header, NULL for none; a header given in `headers` goes first
+  struct wd_data body;                 // p NULL: none
+  int version;                         // enum wd_http_version
+  bool reuse;                          // may use a connection of an earlier transfer and leaves its own open
+  struct wd_transfer_pool *pool;       // with `reuse`: whose connections; NULL: those of the process
+  const struct wd_tls_opts *tls;       // NULL: the system's authorities, verified
+  const char *proxy;                   // "http://host:port", "" for none, NULL: as the environment says
+  const struct wd_common_opts *net;    // family, address, source, tos, resolver
+  wd_ns connect_timeout;               // until a connection is ready for the request; WD_NONE: no bound
+  size_t keep_body;                    // bytes of the answer's body to keep
+  bool cookies;                        // take part in cookies: send those of `jar`, give back what became of them
+  struct wd_list jar;                  // of const char *: lines as wd_transfer gave them
   void (*done)(struct wd_transfer *t); // never called from within wd_transfer_start
 
   // answers
   enum wd_err err;
-  const char *detail;         // for people, when err
-  int64_t status;             // 0: no answer
-  const char *protocol;       // "http/1.1", "http/2", "http/3"; NULL: no answer
-  struct wd_map answer;       // headers: lower-case names, in order of name, repeated ones joined by ", " (set-cookie: by line feeds)
-  int64_t headers_dropped;    // beyond what is kept of one answer
-  struct wd_data kept;        // the beginning of the body; p NULL without keep_body; freed by wd_transfer_clear
-  int64_t body_bytes;         // as they came over the wire (chunked: without the chunks' heads)
-  bool truncated;             // `kept` is not the whole body
-  bool one_read;              // the body came in one piece: its transfer time says nothing of a rate
-  bool reused;                // over a connection of an earlier transfer
-  bool dns_shared;            // the look-up was in flight already, for somebody else
-  struct wd_addr peer;        // no address where none was reached
+  const char *detail;   // for people, when err
+  int64_t status;       // 0: no answer
+  const char *protocol; // "http/1.1", "http/2", "http/3"; NULL: no answer
+  struct wd_map answer; // headers: lower-case names, in order of name, repeated ones joined by ", " (set-cookie: by line feeds)
+  int64_t headers_dropped; // beyond what is kept of one answer
+  struct wd_data kept;     // the beginning of the body; p NULL without keep_body; freed by wd_transfer_clear
+  int64_t body_bytes;      // as they came over the wire (chunked: without the chunks' heads)
+  bool truncated;          // `kept` is not the whole body
+  bool one_read;           // the body came in one piece: its transfer time says nothing of a rate
+  bool reused;             // over a connection of an earlier transfer
+  bool dns_shared;         // the look-up was in flight already, for somebody else
+  struct wd_addr peer;     // no address where none was reached
   struct wd_transfer_times times;
   struct wd_transfer_tcp tcp;
   struct wd_tls_facts *tls_facts; // NULL where no TLS was spoken
+  bool looked_twice;              // the certificates are those of a second connection, made to see them
   const char *through;            // the proxy that was asked, NULL for none
   struct wd_list jar_after;       // of const char *, with `cookies`
 

@@ -18,8 +18,8 @@ enum { CA_CACHE_SECONDS = 60, RECEIVE_BYTES = 64 * 1024, SLACK_S = 60 };
 // everything that makes connections differ, so that none is used again for a request that must not.
 static void stand_in(const struct wd_transfer_inner *in, char out[static 40]) {
   const struct wd_common_opts *net = &in->net;
-  const char *texts[] = {net->address, net->source, in->proxy.authority, in->proxy.user, in->proxy.password,
-                         net->resolver ? net->resolver->server : NULL};
+  const char *texts[] = {net->address,   net->source,        in->proxy.authority,
+                         in->proxy.user, in->proxy.password, net->resolver ? net->resolver->server : NULL};
   uint64_t hash = 14695981039346656037u ^ (uint64_t)net->family ^ (uint64_t)net->tos << 8; // FNV-1a
   for (size_t i = 0; i < WD_COUNT(texts); i++) {
     for (const char *c = texts[i] ? texts[i] : ""; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
@@ -90,11 +90,14 @@ static bool make_headers(struct wd_transfer_inner *in, struct wd_transfer_try *t
   bool ok = true;
   for (size_t i = 0; t->headers && i < t->headers->n; i++) {
     const struct wd_pair *h = &t->headers->items[i];
-    ok = ok && add_line(&try->headers, h->value.n ? wd_arena_printf(arena, "%s: %s", h->name, h->value.p) : wd_arena_printf(arena, "%s;", h->name));
+    ok = ok &&
+        add_line(&try->headers,
+                 h->value.n ? wd_arena_printf(arena, "%s: %s", h->name, h->value.p) : wd_arena_printf(arena, "%s;", h->name));
   }
   if (t->authorization && !has_header(t->headers, "Authorization"))
     ok = ok && add_line(&try->headers, wd_arena_printf(arena, "Authorization: %s", t->authorization));
-  if (other_host && !has_header(t->headers, "Host")) ok = ok && add_line(&try->headers, wd_arena_printf(arena, "Host: %s", t->url.authority));
+  if (other_host && !has_header(t->headers, "Host"))
+    ok = ok && add_line(&try->headers, wd_arena_printf(arena, "Host: %s", t->url.authority));
   if (!has_header(t->headers, "User-Agent")) ok = ok && add_line(&try->headers, "User-Agent: waddle/" WADDLE_VERSION);
   if (!has_header(t->headers, "Accept")) ok = ok && add_line(&try->headers, "Accept: */*");
   // libcurl would wait a second for a "100 Continue" before a long body, and call any body a form.

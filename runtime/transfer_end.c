@@ -7,7 +7,6 @@
 #include "runtime/clock.h"
 #include "runtime/transfer_inner.h"
 
-
 void wd_transfer_read_tcp(struct wd_transfer_try *try, int fd) {
   struct tcp_info info;
   socklen_t len = sizeof(info);

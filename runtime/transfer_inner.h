@@ -11,6 +11,7 @@
 
 struct wd_transfer_multi;
 struct wd_transfer_try;
+struct wd_transfer_look;
 
 // A descriptor that libcurl holds: in a transfer, or in its pool of idle connections.
 struct wd_transfer_socket {
@@ -20,7 +21,7 @@ struct wd_transfer_socket {
   struct wd_addr peer;
   char *chain; // PEM texts that the server showed, NULL = none kept
   int fd;
-  bool idle;     // libcurl asks for no events at present
+  bool idle; // libcurl asks for no events at present
 };
 
 // One try: an easy handle bound to one connection. A transfer over TCP has one; over QUIC one for
@@ -36,18 +37,17 @@ struct wd_transfer_try {
   int open_errno; // why no socket could be opened
   enum wd_err open_err;
   char open_detail[160];
-  bool added;     // libcurl has it
+  bool added; // libcurl has it
   bool quic;
-  bool pool;      // may only use a connection that is there
-  bool opened;    // libcurl asked for a socket
-  bool wanted;    // ... and was refused: there was nothing in the pool, or it wanted a second one
-  bool heard;     // the peer sent something
+  bool pool;   // may only use a connection that is there
+  bool opened; // libcurl asked for a socket
+  bool wanted; // ... and was refused: there was nothing in the pool, or it wanted a second one
+  bool heard;  // the peer sent something
   bool failed;
   bool refused_tunnel; // the proxy answered something else than 2xx
   CURLcode rc;
   char message[CURL_ERROR_SIZE];
 };
-
 
 enum { WD_TRANSFER_TRIES = 6, WD_TRANSFER_HEADERS = 256, WD_TRANSFER_HEADER_BYTES = 64 * 1024 };
 
@@ -90,13 +90,14 @@ struct wd_transfer_inner {
   size_t line_room, line_count, line_bytes;
   size_t kept_room;
   bool head_complete; // the empty line after the headers came
-  int tcp_state; // of the kernel when the connection was closed or the transfer ended, 0 = not known
+  int tcp_state;      // of the kernel when the connection was closed or the transfer ended, 0 = not known
   struct x509_store_st *store;
   const char *ca_file, *ca_folder; // of the `ca` option, as libcurl wants it
-  int ca_fd;           // holds PEM text for it, -1 = none
+  int ca_fd;                       // holds PEM text for it, -1 = none
   struct wd_tls_session session;
   enum wd_err verdict; // on the certificate; WD_OK where nothing was judged
   const char *verdict_detail;
+  struct wd_transfer_look *look; // the transfer is over but for this, NULL = none
 };
 
 // ---- transfer_multi.c ----
@@ -139,6 +140,18 @@ void wd_transfer_try_over(struct wd_transfer_try *try, CURLcode rc);
 // The other tries of a transfer end: one has its connection.
 void wd_transfer_settle(struct wd_transfer_inner *in);
 
+// The second look is over, with or without success.
+void wd_transfer_looked(struct wd_transfer_inner *in, struct wd_transfer_try *try);
+
+// ---- transfer_look.c ----
+
+// Whether a finished and reported transfer lacks the certificates that a handshake could show.
+bool wd_transfer_look_needed(const struct wd_transfer_inner *in, const struct wd_transfer_try *try);
+
+// Connects to the transfer's peer once more; ends in wd_transfer_looked, never within this call. False when memory is out.
+bool wd_transfer_look_start(struct wd_transfer_inner *in, struct wd_transfer_try *try);
+void wd_transfer_look_free(struct wd_transfer_look *look);
+
 // ---- transfer_easy.c ----
 
 // Prepares the easy handle of a try whose `to`, `quic` and `pool` are set; false when memory is out or
@@ -173,4 +186,5 @@ void wd_transfer_judge(struct wd_transfer_inner *in, struct wd_transfer_try *try
 // ---- transfer_proxy.c ----
 
 // Which proxy a request takes. NULL, or what is wrong with its URL, in the arena.
-const char *wd_transfer_proxy_find(struct wd_transfer_proxy *out, struct wd_arena *arena, const struct wd_url *url, const char *option);
+const char *wd_transfer_proxy_find(struct wd_transfer_proxy *out, struct wd_arena *arena, const struct wd_url *url,
+                                   const char *option);

@@ -75,7 +75,8 @@ static void judge_tunnel(struct wd_transfer_inner *in, const struct wd_transfer_
   long status = 0;
   curl_easy_getinfo(try->easy, CURLINFO_HTTP_CONNECTCODE, &status);
   if (status)
-    name(in->t, WD_E_PROXY, "the proxy %s refused a tunnel to %s with status %ld", in->proxy.authority, in->t->url.authority, status);
+    name(in->t, WD_E_PROXY, "the proxy %s refused a tunnel to %s with status %ld", in->proxy.authority, in->t->url.authority,
+         status);
   else if (was_reset(in, try))
     name(in->t, WD_E_PROXY, "the proxy %s reset the connection", in->proxy.authority);
   else
@@ -99,8 +100,9 @@ static void judge_tls(struct wd_transfer_inner *in, const struct wd_transfer_try
   }
   // GnuTLS: its own code. OpenSSL: the code of any failed handshake, with these words.
   bool closed = try->rc == CURLE_RECV_ERROR || try->rc == CURLE_SEND_ERROR || strstr(try->message, "SYSCALL") ||
-                strstr(try->message, "reset by peer") || strstr(try->message, "unexpected eof") || strstr(try->message, "properly terminated") ||
-                (in->tcp_state == STATE_CLOSE_WAIT && strstr(try->message, "Error decoding the received TLS packet")); // half a record
+      strstr(try->message, "reset by peer") || strstr(try->message, "unexpected eof") ||
+      strstr(try->message, "properly terminated") ||
+      (in->tcp_state == STATE_CLOSE_WAIT && strstr(try->message, "Error decoding the received TLS packet")); // half a record
   if (closed && was_reset(in, try))
     name(in->t, WD_E_CONNECTION_RESET, "the server reset the connection during the TLS handshake");
   else if (closed)
@@ -128,9 +130,11 @@ static void judge_answer(struct wd_transfer_inner *in, const struct wd_transfer_
   char text[300];
   struct wd_transfer *t = in->t;
   bool begun = in->first_byte != WD_NONE;
-  bool closed = try->rc == CURLE_GOT_NOTHING || try->rc == CURLE_RECV_ERROR || try->rc == CURLE_SEND_ERROR || try->rc == CURLE_PARTIAL_FILE;
+  bool closed =
+      try->rc == CURLE_GOT_NOTHING || try->rc == CURLE_RECV_ERROR || try->rc == CURLE_SEND_ERROR || try->rc == CURLE_PARTIAL_FILE;
   if (closed && was_reset(in, try))
-    name(t, WD_E_CONNECTION_RESET, begun ? "the server reset the connection within its answer" : "the server reset the connection before it answered");
+    name(t, WD_E_CONNECTION_RESET,
+         begun ? "the server reset the connection within its answer" : "the server reset the connection before it answered");
   else if (try->rc == CURLE_GOT_NOTHING)
     name(t, WD_E_PROTOCOL, "the server closed the connection without an answer");
   else if (try->rc == CURLE_PARTIAL_FILE)

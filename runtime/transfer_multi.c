@@ -97,7 +97,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
   struct wd_transfer_multi *m = user;
   struct wd_transfer_socket *s = wd_transfer_multi_socket(m, fd);
   (void)unused;
-  if (!s) return 0; // closed already
+  if (!s) return 0;                            // closed already
   if (!s->owner && what != CURL_POLL_REMOVE) { // a connection of the pool, used again
     struct wd_transfer_try *try = NULL;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&try);

@@ -64,7 +64,8 @@ static bool exempt(const char *host) {
   return false;
 }
 
-const char *wd_transfer_proxy_find(struct wd_transfer_proxy *out, struct wd_arena *arena, const struct wd_url *url, const char *option) {
+const char *wd_transfer_proxy_find(struct wd_transfer_proxy *out, struct wd_arena *arena, const struct wd_url *url,
+                                   const char *option) {
   const char *text = option;
   struct wd_url proxy;
   *out = (struct wd_transfer_proxy){0};
@@ -81,7 +82,7 @@ const char *wd_transfer_proxy_find(struct wd_transfer_proxy *out, struct wd_aren
   if (wrong) return wrong;
   if (proxy.tls) return "expected http://, for a proxy that is spoken to without TLS";
   *out = (struct wd_transfer_proxy){
-    .host = proxy.host, .authority = proxy.authority, .user = proxy.user, .password = proxy.password, .port = proxy.port};
+      .host = proxy.host, .authority = proxy.authority, .user = proxy.user, .password = proxy.password, .port = proxy.port};
   return NULL;
 }
 

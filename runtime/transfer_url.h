@@ -7,10 +7,10 @@
 
 // Strings live in the arena that was given; all but user and password are never NULL.
 struct wd_url {
-  const char *host;     // without brackets, names in their ASCII form
-  const char *authority; // host and port as they stand in a Host header: "h", "h:8080", "[::1]:8080"
-  const char *path;     // with the query: "/a?b"
-  const char *full;     // without userinfo and fragment: what is asked for, and what may be shown
+  const char *host;            // without brackets, names in their ASCII form
+  const char *authority;       // host and port as they stand in a Host header: "h", "h:8080", "[::1]:8080"
+  const char *path;            // with the query: "/a?b"
+  const char *full;            // without userinfo and fragment: what is asked for, and what may be shown
   const char *user, *password; // decoded; NULL where the URL has none
   uint16_t port;
   bool tls; // https

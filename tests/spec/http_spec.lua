@@ -319,6 +319,36 @@ describe("http.request", function()
     assert.are.equal(1, threads)
   end)
 
+  it("blames itself, and not the target, when descriptors run out", function()
+    local code = ([[
+      local list = {}
+      for i = 1, 100 do list[i] = i end
+      local count = {}
+      for _, r in ipairs(task.map(list, function() return http.get(%q, {timeout = 10}) end, {concurrency = 100})) do
+        local name = r.error or "ok"
+        count[name] = (count[name] or 0) + 1
+      end
+      print((count.ok or 0) + (count["local"] or 0), (count["local"] or 0) > 0)]]):format(spec.url("http", "/delay/50"))
+    local file = os.tmpname()
+    local out = assert(io.open(file, "w"))
+    out:write(code)
+    out:close()
+    local pipe = io.popen(("ulimit -n 40; timeout -k 5 20 %s run %s 2>&1"):format(os.getenv("WADDLE") or "build/waddle", file))
+    local text = pipe:read("a")
+    pipe:close()
+    os.remove(file)
+    assert.are.equal("100\ttrue\n", text)
+  end)
+
+  it("looks at the certificates a second time where libcurl kept none", function()
+    local r = http.get(spec.url("caddy_h3", "/", "localhost"), {version = "3", tls = {verify = false}})
+    assert.is_true(r.success, r.error_detail)
+    assert.are.equal("tls_untrusted", r.tls.verify)
+    assert.are.equal("CN=good.peer.test", r.tls.chain[1].subject)
+    assert.are.equal("h3", r.tls.alpn)
+    assert_sums(r.timings)
+  end)
+
   it("ends at once when its task is cancelled", function()
     local mark = spec.mark()
     local t = task.spawn(http.get, spec.url("http", "/silent?cancelled"), {timeout = 60})
