@@ -1,6 +1,8 @@
 // tls.connect: a TLS handshake, what it agreed on, and whether the certificate holds.
 // Must hold: the facts are in the result whatever the verdict; success means that it was verified
 // (or that verify is off); the latency is connect and handshake.
+// In TLS 1.3 a client's handshake ends before the server has judged the client's certificate (RFC 8446
+// section 2): a server that then says no is not waited for here; a dialogue of tcp.connect sees it.
 #include "probes/probes.h"
 #include "runtime/stream.h"
 
