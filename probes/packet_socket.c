@@ -294,6 +294,7 @@ static void flush(struct wd_packet_socket *s) {
     wd_ns before = wd_clock_real();
     int r = sendmmsg(s->watch.fd, headers, n, 0), err = errno;
     wd_ns after = wd_clock_real();
+    if (r > 0 && stamp_names == NAMES_UNTRIED) stamp_names = NAMES_WORK;
     if (r > 0) mark_sent(s, (unsigned)r, before, after);
     // At once: stamps that lie about take the room of replies.
     wd_packet_drain_errors(s);

@@ -25,6 +25,7 @@ static const struct wd_desc timings_desc = {"timings", timings_fields, sizeof(st
 const struct wd_field wd_packet_result_fields[] = {
     WD_COMMON_RESULT(R),
     WD_FIELD(R, timings, "timings", WD_T_TABLE, .sub = &timings_desc, .help = "what passed before the packets"),
+    WD_FIELD(R, dns_shared, "dns_shared", WD_T_BOOL, .help = "whether the look-up was in flight already, for somebody else"),
     WD_FIELD(R, sent, "packets_sent", WD_T_INT, .help = "packets that left this machine"),
     WD_FIELD(R, received, "packets_received", WD_T_INT, .help = "packets answered in time"),
     WD_FIELD(R, loss_percent, "packet_loss_percent", WD_T_NUM, .unit = "%", .help = "share of those sent not answered in time"),

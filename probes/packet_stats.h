@@ -22,6 +22,7 @@ struct wd_packet_timings {
 struct wd_packet_result {
   struct wd_common_result common;
   struct wd_packet_timings *timings;
+  int8_t dns_shared;
   int64_t sent, received, duplicates, late, reordered, foreign;
   double loss_percent;
   wd_ns rtt_min, rtt_avg, rtt_max, jitter, jitter_rfc3550;

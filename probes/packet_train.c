@@ -27,6 +27,7 @@ bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, st
   char text[WD_ADDR_TEXT];
   timings->dns = resolve->took;
   r->timings = timings;
+  if (resolve->took != WD_NONE) r->dns_shared = resolve->shared;
   if (resolve->err) {
     wd_probe_done(probe, resolve->err, "%s", resolve->detail);
     return false;

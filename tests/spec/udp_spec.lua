@@ -42,8 +42,9 @@ describe("udp.ping", function()
   it("matches replies that overtake each other to their packets", function()
     local r = ping("udp_reordered", {interval = 0.05})
     assert.same({4, 2}, {r.packets_received, r.reordered})
-    assert.is_true(r.samples[1].rtt_ms >= 49 and r.samples[3].rtt_ms >= 49)
-    assert.is_true(r.samples[2].rtt_ms < r.samples[1].rtt_ms)
+    -- The first of a pair is held until the second comes: its round trip is the longer one by the time between them.
+    assert.is_true(r.samples[1].rtt_ms > r.samples[2].rtt_ms and r.samples[3].rtt_ms > r.samples[4].rtt_ms)
+    assert.is_true(r.samples[1].rtt_ms > 20 and r.samples[3].rtt_ms > 20)
   end)
 
   it("takes what is harmed, cut or longer for foreign", function()
