@@ -7,6 +7,12 @@ local udp = require "waddle.udp"
 
 local program = os.getenv "WADDLE" or "build/waddle"
 
+setup(function()
+  -- The socket of a family is opened by the first probe and kept.
+  icmp.ping("127.0.0.1", {count = 1})
+  icmp.ping("::1", {count = 1})
+end)
+
 describe("flaw 10", function()
   it("a late reply counts for its own packet, not for the one that is waited for", function()
     local r = udp.ping(spec.peer("udp_late_300"), {count = 5, interval = 0.12, timeout = 0.25})
@@ -25,12 +31,18 @@ describe("flaw 10", function()
     assert.same({false, "timeout", 0, 3}, {r.success, r.error, r.packets_received, r.foreign})
   end)
 
+  it("an echo reply from any other sender is not the target's", function()
+    spec.value("router_v6")
+    local r = icmp.ping("ff02::1%near0", {count = 1, timeout = 0.3}) -- all hosts on the link answer, each from its own address
+    assert.same({false, "timeout", 0, "lost"}, {r.success, r.error, r.packets_received, r.samples[1].status})
+    assert.is_true(r.foreign > 0)
+  end)
+
   it("pings that share a socket do not take each other's replies", function()
     local list = {}
     for i = 1, 50 do
       list[i] = i % 2 == 0 and "127.0.0.1" or "127.0.0.2"
     end
-    icmp.ping("127.0.0.1", {count = 1}) -- opens the shared socket, which stays
     for i, r in ipairs(task.map(list, function(address)
       return icmp.ping(address, {count = 4, interval = 0.005})
     end, {concurrency = 50})) do
