@@ -105,7 +105,8 @@ end
 
 -- Waits for what is unsent and says how delivery stands; gives whether all was delivered.
 local function deliver_rest(uploader)
-  local left = uploader:flush(FLUSH_S)
+  -- A blocked queue gets no time: what blocks it will not pass in a few seconds.
+  local left = uploader:flush(uploader:status().state == "blocked" and 0 or FLUSH_S)
   local status = uploader:status()
   if left > 0 then
     log("error", "upload: %d results could not be delivered: %s", left, status.last_error or status.state)
