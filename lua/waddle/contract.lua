@@ -24,6 +24,9 @@ local MAX_DEPTH = 30
 local MAX_RAW_BYTES = 15 * 1000 * 1000
 local MAX_NODES = 1000000
 
+-- An idempotency key travels in a header.
+local MAX_ID = 63
+
 -- What a probe's own type is uploaded as, and its protocol where the result names none.
 local TYPES = {
   http = { "http", "http/1.1" }, tcp = { "tcp", "raw_tcp" }, tls = { "tcp", "tcp_tls" }, ssh = { "tcp", "ssh" },
@@ -281,6 +284,9 @@ function contract.build(result, device)
   end
   local id = get(result, "id")
   id = type(id) == "string" and id or contract.uuid()
+  if #id > MAX_ID or not id:find("^[%w_.:-]+$") then
+    return nil, ("invalid: id %q, expected up to %d letters, digits and any of - _ . :"):format(id:sub(1, 100), MAX_ID)
+  end
   local body, extra = common_body(result, device, kind, host), {}
   fill[kind[1]](result, body, extra)
   check_numbers(body)

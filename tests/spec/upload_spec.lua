@@ -1,5 +1,6 @@
 -- Delivery of results to the manager, end to end over loopback.
 
+local cert = require "waddle.core.cert"
 local json = require "waddle.json"
 local manager = require "waddle.manager"
 local serve = require "waddle.serve"
@@ -116,7 +117,12 @@ describe("upload", function()
       local taken, why = u:put {test_type = "gopher", target = "gopher://h"}
       assert.is_nil(taken)
       assert.truthy(why:find("^invalid: test_type 'gopher'"))
-      assert.equal(1, u:status().dropped)
+      for _, id in ipairs {"two words", "line\r\nX-Header: 1", "", ("x"):rep(64)} do
+        taken, why = u:put(result {id = id})
+        assert.is_nil(taken)
+        assert.truthy(why:find("^invalid: id "), why)
+      end
+      assert.equal(5, u:status().dropped)
       assert.equal(0, u:flush(1))
       assert.equal(0, m.count)
     end)
@@ -171,6 +177,22 @@ describe("upload", function()
       put(u, 1)
       assert.equal(1, u:flush(5))
       assert.equal(0, other.count)
+    end)
+  end)
+
+  it("sends nothing to a server whose certificate is not trusted", function()
+    local certificate, key = cert.self_signed({"127.0.0.1"})
+    local auth = {type = "jwt", token = "secret"}
+    with({certificate = certificate, key = key}, {auth = auth}, function(m, u)
+      put(u, 1)
+      spec.eventually(function() return u:status().state == "backoff" end)
+      assert.truthy(u:status().last_error:find("^tls_untrusted"), u:status().last_error)
+      assert.equal(0, m.count)
+    end)
+    with({certificate = certificate, key = key, auth = auth}, {auth = auth, tls = {ca = certificate}}, function(m, u)
+      put(u, 1)
+      assert.equal(0, u:flush(10), u:status().last_error)
+      assert.equal(1, m.stored)
     end)
   end)
 
