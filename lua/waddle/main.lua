@@ -41,7 +41,7 @@ return function(_, first, ...)
     if not code then
       return complain("-e: expected a piece of Lua after it")
     end
-    return run.text(code, "=(command line)", "-e", rest)
+    return run.script(code, "=(command line)", "-e", rest)
   elseif aliases[first] then
     return run_command(aliases[first], {...})
   elseif first:sub(1, 1) == "-" then

@@ -33,13 +33,10 @@ local function conclude(value)
   return code and code > 0 and code or value
 end
 
--- A failed must outside of a scenario ends the script, but is no error of the script.
-local function is_must(value)
-  return type(value) == "table" and getmetatable(value) ~= nil and rawget(value, "must") == true
-end
-
-local function keep_must(value)
-  return is_must(value) and value or debug.traceback(value, 2)
+--- script(text, chunk_name, name, argv): as text, for people's own scripts: then what they declared runs, and
+-- their checks decide over the exit code.
+function run.script(...)
+  return conclude(run.text(...))
 end
 
 --- file(name, argv) -> what the file returns, 2 when it cannot be read. "-" is standard input. A first
@@ -61,11 +58,7 @@ function run.file(name, argv)
     file:close()
   end
   text = text:gsub("^#[^\n]*", "", 1)
-  local ok, value = xpcall(run.text, keep_must, text, name == "-" and "=stdin" or "@" .. name, name, argv)
-  if not ok and not is_must(value) then
-    error(value, 0)
-  end
-  return conclude(ok and value or nil)
+  return run.script(text, name == "-" and "=stdin" or "@" .. name, name, argv)
 end
 
 return run

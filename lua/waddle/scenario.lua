@@ -8,7 +8,7 @@ local scenario = {}
 
 local FAILED = 99
 
-local state = {watch = nil, thresholds = {}, checks = {}, passed = 0, failed = 0, used = false}
+local state = {running = 0, watch = nil, thresholds = {}, checks = {}, passed = 0, failed = 0, used = false}
 
 local function layout()
   return require("waddle.cli").layout()
@@ -49,10 +49,14 @@ function scenario.check(result, name, spec)
   return judge(result, name, spec)
 end
 
---- must(result, "name", {...}) -> result: as check, but a failure ends the scenario there.
+--- must(result, "name", {...}) -> result: as check, but a failure ends the scenario there, outside of a
+-- scenario the script.
 function scenario.must(result, name, spec)
   local ok, reason = judge(result, name, spec)
-  if not ok then
+  if not ok and state.running == 0 then
+    scenario.finish()
+    require("waddle.core.sys").exit(FAILED)
+  elseif not ok then
     error(setmetatable({must = true, reason = reason}, {__tostring = function(e) return "must: " .. e.reason end}), 2)
   end
   return result
@@ -78,9 +82,11 @@ function scenario.scenario(name, fn)
   end
   io.write(require("waddle.text").paint(name, "bold", layout().colour), "\n")
   local failed = state.failed
+  state.running = state.running + 1
   local ok, err = xpcall(fn, function(e)
     return type(e) == "table" and rawget(e, "must") and e or debug.traceback(e, 2)
   end)
+  state.running = state.running - 1
   if not ok and not (type(err) == "table" and rawget(err, "must")) then
     error(err, 0)
   end

@@ -86,7 +86,7 @@ describe("a script", function()
     assert.equal("closed\n", out)
     assert.matches(name .. ":6: something broke", err, 1, true)
     assert.matches("stack traceback:", err, 1, true)
-    assert.matches(name .. ":7: in main chunk", err, 1, true)
+    assert.matches(name .. ":7: in ", err, 1, true)
   end)
 
   it("with a syntax error ends with 2 and its place", function()

@@ -53,7 +53,7 @@ int main(int argc, char **argv)
   FILE *out = fopen(argv[1], "w");
   if (!out)
     return fail(argv[1]);
-  fputs("// made by cmake/embed.c\n#include \"runtime/embed.h\"\n\n", out);
+  fputs("// made by runtime/cmake/embed.c\n#include \"runtime/embed.h\"\n\n", out);
   for (int i = 2; i < argc; i++) {
     char *path = strchr(argv[i], '=');
     if (!path) {
