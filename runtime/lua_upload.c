@@ -25,17 +25,21 @@ static const char *const spools[] = {"none", NULL};
 
 #define O struct options
 static const struct wd_field option_fields[] = {
-  WD_FIELD(O, url, "url", WD_T_STR, .flags = WD_F_REQUIRED, .min = 1, .max = 4096, .help = "address of the manager"),
-  WD_FIELD(O, login_url, "login_url", WD_T_STR, .flags = WD_F_REQUIRED | WD_F_HIDDEN, .min = 1, .max = 4096, .help = "its login route"),
-  WD_FIELD(O, auth, "auth", WD_T_TABLE, .sub = &wd_auth_desc, .help = "how uploads prove who they are"),
-  WD_FIELD(O, tls, "tls", WD_T_TABLE, .sub = &wd_tls_opts_desc, .help = "how the manager's certificate is judged"),
-  WD_FIELD(O, spool, "spool", WD_T_ENUM, .def = "none", .names = spools, .help = "none: results wait in memory"),
-  WD_FIELD(O, max_rows, "max_rows", WD_T_INT, .def = "10000", .min = 1, .max = 1e9, .help = "most results that wait; newer ones are dropped"),
-  WD_FIELD(O, max_bytes, "max_bytes", WD_T_BYTES, .def = "64MiB", .min = 1, .max = 1e15, .help = "most bytes of results that wait"),
-  WD_FIELD(O, max_age, "max_age", WD_T_DURATION, .min = 0.001, .max = 315360000, .help = "older results are dropped; none are by default"),
-  WD_FIELD(O, concurrency, "concurrency", WD_T_INT, .def = "4", .min = 1, .max = 64, .help = "most requests at once"),
-  WD_FIELD(O, timeout, "timeout", WD_T_DURATION, .def = "30", .min = 0.001, .max = 3600, .help = "for one request"),
-  {0}};
+    WD_FIELD(O, url, "url", WD_T_STR, .flags = WD_F_REQUIRED, .min = 1, .max = 4096, .help = "address of the manager"),
+    WD_FIELD(O, login_url, "login_url", WD_T_STR, .flags = WD_F_REQUIRED | WD_F_HIDDEN, .min = 1, .max = 4096,
+             .help = "its login route"),
+    WD_FIELD(O, auth, "auth", WD_T_TABLE, .sub = &wd_auth_desc, .help = "how uploads prove who they are"),
+    WD_FIELD(O, tls, "tls", WD_T_TABLE, .sub = &wd_tls_opts_desc, .help = "how the manager's certificate is judged"),
+    WD_FIELD(O, spool, "spool", WD_T_ENUM, .def = "none", .names = spools, .help = "none: results wait in memory"),
+    WD_FIELD(O, max_rows, "max_rows", WD_T_INT, .def = "10000", .min = 1, .max = 1e9,
+             .help = "most results that wait; newer ones are dropped"),
+    WD_FIELD(O, max_bytes, "max_bytes", WD_T_BYTES, .def = "64MiB", .min = 1, .max = 1e15,
+             .help = "most bytes of results that wait"),
+    WD_FIELD(O, max_age, "max_age", WD_T_DURATION, .min = 0.001, .max = 315360000,
+             .help = "older results are dropped; none are by default"),
+    WD_FIELD(O, concurrency, "concurrency", WD_T_INT, .def = "4", .min = 1, .max = 64, .help = "most requests at once"),
+    WD_FIELD(O, timeout, "timeout", WD_T_DURATION, .def = "30", .min = 0.001, .max = 3600, .help = "for one request"),
+    {0}};
 #undef O
 static const struct wd_desc option_desc = {"upload.open", option_fields, sizeof(struct options)};
 
@@ -87,7 +91,8 @@ static int l_open(lua_State *L) {
   if (!transport) wd_vm_error(L, "%s: field 'url': %s", function, wrong);
   struct wd_store *store = wd_store_memory(&(struct wd_store_limits){o->max_rows, o->max_bytes, o->max_age});
   if (!store) transport->close(transport);
-  if (!store || wd_upload_open(&h->upload, loop, store, transport, o->auth, (unsigned)o->concurrency, wd_upload_http_where(transport)))
+  if (!store ||
+      wd_upload_open(&h->upload, loop, store, transport, o->auth, (unsigned)o->concurrency, wd_upload_http_where(transport)))
     luaL_error(L, "not enough memory");
   h->open = true;
   lua_pushvalue(L, -1);
@@ -136,7 +141,9 @@ static int l_put(lua_State *L) {
   struct handle *h = check_handle(L, "upload.put");
   size_t n = 0, key_len = 0;
   const char *key = luaL_checklstring(L, 2, &key_len), *body = luaL_checklstring(L, 3, &n);
-  luaL_argcheck(L, key_len > 0 && key_len < WD_STORE_KEY_LEN && strspn(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:") == key_len,
+  luaL_argcheck(L,
+                key_len > 0 && key_len < WD_STORE_KEY_LEN &&
+                    strspn(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:") == key_len,
                 2, "expected up to 63 letters, digits and -_.:");
   wd_task_check(L, "upload.put");
   struct put_op *p = wd_op_new(L, &put_class, sizeof(*p));

@@ -23,17 +23,19 @@ static const wd_ns blocked_retry = 300 * WD_S;
 static const char *const state_names[] = {"ok", "backoff", "blocked", NULL};
 
 static const struct wd_field status_fields[] = {
-  WD_FIELD(struct wd_upload_status, state, "state", WD_T_ENUM, .names = state_names,
-           .help = "ok; backoff: waiting for a fault to pass; blocked: address or credentials are wrong"),
-  WD_FIELD(struct wd_upload_status, queued, "queued", WD_T_INT, .help = "results that wait"),
-  WD_FIELD(struct wd_upload_status, in_flight, "in_flight", WD_T_INT, .help = "results being sent"),
-  WD_FIELD(struct wd_upload_status, sent, "sent", WD_T_INT, .help = "results the manager has stored"),
-  WD_FIELD(struct wd_upload_status, retried, "retried", WD_T_INT, .help = "sends of results that had been sent before"),
-  WD_FIELD(struct wd_upload_status, rejected, "rejected", WD_T_INT, .help = "results the manager refused for good, set aside"),
-  WD_FIELD(struct wd_upload_status, dropped, "dropped", WD_T_INT, .help = "results that found the queue full or became too old"),
-  WD_FIELD(struct wd_upload_status, oldest_s, "oldest_s", WD_T_NUM, .unit = "s", .help = "age of the oldest that is not delivered"),
-  WD_FIELD(struct wd_upload_status, last_error, "last_error", WD_T_STR, .help = "what the last failed try met"),
-  {0},
+    WD_FIELD(struct wd_upload_status, state, "state", WD_T_ENUM, .names = state_names,
+             .help = "ok; backoff: waiting for a fault to pass; blocked: address or credentials are wrong"),
+    WD_FIELD(struct wd_upload_status, queued, "queued", WD_T_INT, .help = "results that wait"),
+    WD_FIELD(struct wd_upload_status, in_flight, "in_flight", WD_T_INT, .help = "results being sent"),
+    WD_FIELD(struct wd_upload_status, sent, "sent", WD_T_INT, .help = "results the manager has stored"),
+    WD_FIELD(struct wd_upload_status, retried, "retried", WD_T_INT, .help = "sends of results that had been sent before"),
+    WD_FIELD(struct wd_upload_status, rejected, "rejected", WD_T_INT, .help = "results the manager refused for good, set aside"),
+    WD_FIELD(struct wd_upload_status, dropped, "dropped", WD_T_INT,
+             .help = "results that found the queue full or became too old"),
+    WD_FIELD(struct wd_upload_status, oldest_s, "oldest_s", WD_T_NUM, .unit = "s",
+             .help = "age of the oldest that is not delivered"),
+    WD_FIELD(struct wd_upload_status, last_error, "last_error", WD_T_STR, .help = "what the last failed try met"),
+    {0},
 };
 
 const struct wd_desc wd_upload_status_desc = {"upload.status", status_fields, sizeof(struct wd_upload_status)};
@@ -42,7 +44,8 @@ static void pump(struct wd_upload *u);
 
 static uint64_t random64(void) {
   uint64_t value = 0;
-  if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value)) value = (uint64_t)wd_clock_real() * UINT64_C(0x9e3779b97f4a7c15);
+  if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value))
+    value = (uint64_t)wd_clock_real() * UINT64_C(0x9e3779b97f4a7c15);
   return value;
 }
 
@@ -72,11 +75,13 @@ static void note(struct wd_upload *u, const struct wd_upload_call *call, const c
     wd_text_escape(shown, sizeof(shown), call->content, call->content_len);
     why = shown;
   }
-  snprintf(u->last_error, sizeof(u->last_error), "%sanswered %" PRId64 "%s%s", what, call->status, why ? ": " : "", why ? why : "");
+  snprintf(u->last_error, sizeof(u->last_error), "%sanswered %" PRId64 "%s%s", what, call->status, why ? ": " : "",
+           why ? why : "");
 }
 
 static void recovered(struct wd_upload *u) {
-  if (u->state != WD_UPLOAD_OK) wd_log(WD_LOG_INFO, "upload: %s takes results again, %" PRId64 " wait", u->where, wd_upload_left(u));
+  if (u->state != WD_UPLOAD_OK)
+    wd_log(WD_LOG_INFO, "upload: %s takes results again, %" PRId64 " wait", u->where, wd_upload_left(u));
   u->state = WD_UPLOAD_OK;
   u->faults = 0;
 }
@@ -88,7 +93,8 @@ static void back_off(struct wd_upload *u, wd_ns asked) {
   u->epoch++;
   if (u->state != WD_UPLOAD_OK) return;
   u->state = WD_UPLOAD_BACKOFF;
-  wd_log(WD_LOG_WARNING, "upload: %s: %s; %" PRId64 " results wait and are tried again", u->where, u->last_error, wd_upload_left(u));
+  wd_log(WD_LOG_WARNING, "upload: %s: %s; %" PRId64 " results wait and are tried again", u->where, u->last_error,
+         wd_upload_left(u));
 }
 
 // Address or credentials are wrong: keep everything, and look rarely whether somebody has mended it.
@@ -282,7 +288,8 @@ void wd_upload_close(struct wd_upload *u) {
   }
   u->left_behind = wd_upload_left(u);
   u->closed = true;
-  if (u->left_behind) wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered", u->where, u->left_behind);
+  if (u->left_behind)
+    wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered", u->where, u->left_behind);
   end_flushes(u);
   u->transport->close(u->transport);
   wd_store_close(u->store);
@@ -319,15 +326,15 @@ void wd_upload_status(struct wd_upload *u, struct wd_upload_status *out) {
   for (unsigned i = 0; i < u->concurrency; i++)
     if (u->slots[i].row && (oldest == WD_NONE || u->slots[i].row->created < oldest)) oldest = u->slots[i].row->created;
   *out = (struct wd_upload_status){
-    .state = u->state,
-    .queued = counts.rows - counts.leased,
-    .in_flight = counts.leased,
-    .sent = u->sent,
-    .retried = u->retried,
-    .rejected = u->rejected,
-    .dropped = counts.dropped,
-    .oldest_s = oldest == WD_NONE ? WD_NAN : (double)(now - oldest) / 1e9,
-    .last_error = *u->last_error ? u->last_error : NULL,
+      .state = u->state,
+      .queued = counts.rows - counts.leased,
+      .in_flight = counts.leased,
+      .sent = u->sent,
+      .retried = u->retried,
+      .rejected = u->rejected,
+      .dropped = counts.dropped,
+      .oldest_s = oldest == WD_NONE ? WD_NAN : (double)(now - oldest) / 1e9,
+      .last_error = *u->last_error ? u->last_error : NULL,
   };
   // Every row that is left waits after a 500.
   if (u->state == WD_UPLOAD_OK && counts.rows > 0 && counts.leased == 0 && due > now) out->state = WD_UPLOAD_BACKOFF;

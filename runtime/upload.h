@@ -24,10 +24,10 @@ struct wd_upload_call {
   void (*done)(struct wd_upload_call *call); // never called from within start; may start the call again
 
   // answers, valid within `done`
-  int64_t status;                        // 0: none came
-  const char *retry_after, *content;     // header or NULL; the beginning of the body, "" for none
+  int64_t status;                    // 0: none came
+  const char *retry_after, *content; // header or NULL; the beginning of the body, "" for none
   size_t content_len;
-  const char *fault;                     // when status is 0: "connection_refused: ..."
+  const char *fault; // when status is 0: "connection_refused: ..."
 
   void *inner; // the transport's
 };
@@ -49,9 +49,9 @@ struct wd_upload_flush {
 struct wd_upload_slot {
   struct wd_upload_call call;
   struct wd_upload *upload;
-  struct wd_row *row;   // NULL: free
-  unsigned generation;  // of the token it was sent with
-  unsigned epoch;       // wd_upload.epoch when it was sent
+  struct wd_row *row;  // NULL: free
+  unsigned generation; // of the token it was sent with
+  unsigned epoch;      // wd_upload.epoch when it was sent
 };
 
 struct wd_upload {
@@ -65,15 +65,15 @@ struct wd_upload {
   struct wd_arena login_arena;
   bool logging_in, closed;
   enum wd_upload_state state;
-  unsigned faults;  // in a row
-  unsigned odd;     // answers in a row that stored nothing although they were answers
-  unsigned epoch;   // rises with every fault: answers to what was sent before say nothing new
-  wd_ns retry_at;   // not in WD_UPLOAD_OK: when to send a single row again
+  unsigned faults; // in a row
+  unsigned odd;    // answers in a row that stored nothing although they were answers
+  unsigned epoch;  // rises with every fault: answers to what was sent before say nothing new
+  wd_ns retry_at;  // not in WD_UPLOAD_OK: when to send a single row again
   struct wd_timer wake;
   struct wd_upload_flush *flushes;
   int64_t sent, retried, rejected, left_behind; // left_behind: rows at close
-  char last_error[256]; // "" where all was well so far
-  const char *where;    // the manager's address, fit to print
+  char last_error[256];                         // "" where all was well so far
+  const char *where;                            // the manager's address, fit to print
 };
 
 struct wd_upload_status {

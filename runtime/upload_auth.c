@@ -13,15 +13,15 @@ static const wd_ns renew_before = 300 * WD_S, default_life = 86400 * WD_S, longe
 static const char *const type_names[] = {"none", "jwt", "apikey", "userpass", NULL};
 
 static const struct wd_field fields[] = {
-  WD_FIELD(struct wd_auth_opts, type, "type", WD_T_ENUM, .def = "none", .names = type_names,
-           .help = "how uploads prove who they are"),
-  WD_FIELD(struct wd_auth_opts, token, "token", WD_T_STR, .max = LONGEST_SECRET, .help = "of type jwt: sent as a bearer token"),
-  WD_FIELD(struct wd_auth_opts, key, "key", WD_T_STR, .max = LONGEST_SECRET, .help = "of type apikey: sent as X-API-Key"),
-  WD_FIELD(struct wd_auth_opts, user, "user", WD_T_STR, .max = LONGEST_SECRET, .help = "of type userpass: who logs in"),
-  WD_FIELD(struct wd_auth_opts, password, "password", WD_T_STR, .max = LONGEST_SECRET, .help = "of type userpass"),
-  WD_FIELD(struct wd_auth_opts, mfa_code, "mfa_code", WD_T_STR, .max = LONGEST_SECRET,
-           .help = "of type userpass: second factor, where the manager asks for one"),
-  {0},
+    WD_FIELD(struct wd_auth_opts, type, "type", WD_T_ENUM, .def = "none", .names = type_names,
+             .help = "how uploads prove who they are"),
+    WD_FIELD(struct wd_auth_opts, token, "token", WD_T_STR, .max = LONGEST_SECRET, .help = "of type jwt: sent as a bearer token"),
+    WD_FIELD(struct wd_auth_opts, key, "key", WD_T_STR, .max = LONGEST_SECRET, .help = "of type apikey: sent as X-API-Key"),
+    WD_FIELD(struct wd_auth_opts, user, "user", WD_T_STR, .max = LONGEST_SECRET, .help = "of type userpass: who logs in"),
+    WD_FIELD(struct wd_auth_opts, password, "password", WD_T_STR, .max = LONGEST_SECRET, .help = "of type userpass"),
+    WD_FIELD(struct wd_auth_opts, mfa_code, "mfa_code", WD_T_STR, .max = LONGEST_SECRET,
+             .help = "of type userpass: second factor, where the manager asks for one"),
+    {0},
 };
 
 const struct wd_desc wd_auth_desc = {"auth", fields, sizeof(struct wd_auth_opts)};

@@ -25,9 +25,9 @@ enum wd_auth_denied {
 
 struct wd_auth {
   const struct wd_auth_opts *opts;
-  struct wd_arena arena;   // holds `value`
-  const char *name, *value; // the header; NULL where none is needed, or a login is
-  unsigned generation;     // of the token: counts logins
+  struct wd_arena arena;         // holds `value`
+  const char *name, *value;      // the header; NULL where none is needed, or a login is
+  unsigned generation;           // of the token: counts logins
   bool logged_in, basic, proven; // proven: the manager has stored something with this token
   wd_ns renew_at;
   int64_t denied_row; // the last row that was denied with the token in use, 0 = none

@@ -45,7 +45,8 @@ static void finish(struct http_call *c) {
   call->content = t->kept.p ? t->kept.p : "";
   call->content_len = t->kept.p ? t->kept.n : 0;
   call->fault = c->fault;
-  snprintf(c->fault, sizeof(c->fault), "%s%s%s", t->err ? wd_err_name(t->err) : "no answer", t->detail ? ": " : "", t->detail ? t->detail : "");
+  snprintf(c->fault, sizeof(c->fault), "%s%s%s", t->err ? wd_err_name(t->err) : "no answer", t->detail ? ": " : "",
+           t->detail ? t->detail : "");
   call->done(call);
 }
 
@@ -86,19 +87,19 @@ static void start(struct wd_transport *base, struct wd_upload_call *call) {
   add(c, "User-Agent", USER_AGENT);
   add(c, call->auth_name ? call->auth_name : "", call->auth_value);
   c->transfer = (struct wd_transfer){
-    .arena = &c->arena,
-    .url = h->urls[call->route],
-    .method = "POST",
-    .headers = &c->headers,
-    .body = call->body,
-    .version = WD_HTTP_AUTO,
-    .reuse = true,
-    .pool = h->pool,
-    .tls = h->tls,
-    .net = &h->net,
-    .connect_timeout = h->timeout < connect_timeout ? h->timeout : connect_timeout,
-    .keep_body = call->route == WD_ROUTE_LOGIN ? KEEP_OF_LOGIN : KEEP_OF_RESULT,
-    .done = on_transfer,
+      .arena = &c->arena,
+      .url = h->urls[call->route],
+      .method = "POST",
+      .headers = &c->headers,
+      .body = call->body,
+      .version = WD_HTTP_AUTO,
+      .reuse = true,
+      .pool = h->pool,
+      .tls = h->tls,
+      .net = &h->net,
+      .connect_timeout = h->timeout < connect_timeout ? h->timeout : connect_timeout,
+      .keep_body = call->route == WD_ROUTE_LOGIN ? KEEP_OF_LOGIN : KEEP_OF_RESULT,
+      .done = on_transfer,
   };
   wd_loop_arm(h->loop, &c->deadline, h->timeout);
   wd_transfer_start(h->loop, &c->transfer);

@@ -1,5 +1,6 @@
 // The store in memory. Rows that are due wait in the order of their ids; rows that must not be sent
 // yet wait apart, in the order of their time, so that neither holds up the other.
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,14 +13,14 @@ enum { MOST_ASIDE = 1000, MOST_ASIDE_BYTES = 8 << 20 };
 
 struct entry {
   struct wd_row row;
-  struct entry *prev, *next;
+  struct entry *next;
   int64_t status, at_us;
   char *answer;
   char bytes[]; // key, NUL, body
 };
 
 struct queue {
-  struct entry *first, *last;
+  struct entry *first, **end; // end: where the next one is linked; NULL while the queue was never used
   int64_t count, bytes;
 };
 
@@ -38,33 +39,25 @@ static struct memory *memory_of(struct wd_store *s) {
   return (struct memory *)s;
 }
 
-// Puts `e` before `at`; NULL: at the end.
-static void insert(struct queue *q, struct entry *e, struct entry *at) {
-  e->next = at;
-  e->prev = at ? at->prev : q->last;
-  if (e->prev)
-    e->prev->next = e;
-  else
-    q->first = e;
-  if (at)
-    at->prev = e;
-  else
-    q->last = e;
+static void insert(struct queue *q, struct entry *e, struct entry **at) {
+  e->next = *at;
+  *at = e;
+  if (!e->next) q->end = &e->next;
   q->count++;
   q->bytes += (int64_t)e->row.body.n;
 }
 
-static void take_out(struct queue *q, struct entry *e) {
-  if (e->prev)
-    e->prev->next = e->next;
-  else
-    q->first = e->next;
-  if (e->next)
-    e->next->prev = e->prev;
-  else
-    q->last = e->prev;
+static void append(struct queue *q, struct entry *e) {
+  insert(q, e, q->first ? q->end : &q->first);
+}
+
+static struct entry *take_first(struct queue *q) {
+  struct entry *e = q->first;
+  if (!e) return NULL;
+  q->first = e->next;
   q->count--;
   q->bytes -= (int64_t)e->row.body.n;
+  return e;
 }
 
 static void discard(struct entry *e) {
@@ -74,37 +67,18 @@ static void discard(struct entry *e) {
 
 // A row that comes back is older than most of what waits, so its place is near the front.
 static void insert_due(struct queue *q, struct entry *e) {
-  struct entry *at = q->first;
-  if (!q->last || q->last->row.id < e->row.id)
-    at = NULL;
-  else
-    while (at->row.id < e->row.id) at = at->next;
+  struct entry **at = &q->first;
+  while (*at && (*at)->row.id < e->row.id) at = &(*at)->next;
   insert(q, e, at);
 }
 
-static void drop_old(struct memory *m, struct queue *q, wd_ns now) {
-  for (struct entry *e = q->first, *next; e; e = next) {
-    next = e->next;
-    if (now - e->row.created > m->limits.max_age) {
-      take_out(q, e);
-      discard(e);
-      m->dropped++;
-    } else if (q == &m->due) {
-      return; // those behind it are younger
-    }
-  }
-}
-
-// Drops what is too old and moves what has become due.
+// Moves what has become due and drops what is too old to be sent.
 static void settle(struct memory *m, wd_ns now) {
-  if (m->limits.max_age != WD_NONE) {
-    drop_old(m, &m->due, now);
-    drop_old(m, &m->later, now);
-  }
-  while (m->later.first && m->later.first->row.not_before <= now) {
-    struct entry *e = m->later.first;
-    take_out(&m->later, e);
-    insert_due(&m->due, e);
+  while (m->later.first && m->later.first->row.not_before <= now) insert_due(&m->due, take_first(&m->later));
+  if (m->limits.max_age == WD_NONE) return;
+  while (m->due.first && now - m->due.first->row.created > m->limits.max_age) {
+    discard(take_first(&m->due));
+    m->dropped++;
   }
 }
 
@@ -120,10 +94,12 @@ static void put(struct wd_store *s, struct wd_store_put *p) {
     *e = (struct entry){.row = {.id = ++m->last_id, .key = e->bytes, .body = {e->bytes + key, p->body.n}, .created = now}};
     memcpy(e->bytes, p->key, key);
     memcpy(e->bytes + key, p->body.p, p->body.n);
-    insert(&m->due, e, NULL);
+    append(&m->due, e);
   } else {
     m->dropped++;
-    if (!m->full) wd_log(WD_LOG_ERROR, "upload: the queue is full (%lld results, %lld bytes), newer results are dropped", (long long)rows, (long long)bytes);
+    if (!m->full)
+      wd_log(WD_LOG_ERROR, "upload: the queue is full (%" PRId64 " results, %" PRId64 " bytes), newer results are dropped", rows,
+             bytes);
   }
   m->full = !e;
   p->result = e ? WD_STORE_TAKEN : WD_STORE_FULL;
@@ -145,9 +121,8 @@ static wd_ns due(struct wd_store *s, wd_ns now) {
 static struct wd_row *lease(struct wd_store *s, wd_ns now) {
   struct memory *m = memory_of(s);
   settle(m, now);
-  struct entry *e = m->due.first;
+  struct entry *e = take_first(&m->due);
   if (!e) return NULL;
-  take_out(&m->due, e);
   m->leased.count++;
   m->leased.bytes += (int64_t)e->row.body.n;
   return &e->row;
@@ -165,9 +140,9 @@ static void remove_row(struct wd_store *s, struct wd_row *row) {
 
 static void put_back(struct wd_store *s, struct wd_row *row) {
   struct memory *m = memory_of(s);
-  struct entry *e = give_back(m, row), *at = m->later.last;
-  while (at && at->row.not_before > row->not_before) at = at->prev;
-  insert(&m->later, e, at ? at->next : m->later.first);
+  struct entry *e = give_back(m, row), **at = &m->later.first;
+  while (*at && (*at)->row.not_before <= row->not_before) at = &(*at)->next;
+  insert(&m->later, e, at);
 }
 
 static void set_aside(struct wd_store *s, struct wd_row *row, int64_t status, const char *answer) {
@@ -176,12 +151,8 @@ static void set_aside(struct wd_store *s, struct wd_row *row, int64_t status, co
   e->status = status;
   e->at_us = wd_clock_wall_us();
   e->answer = strdup(answer);
-  insert(&m->aside, e, NULL);
-  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES)) {
-    struct entry *oldest = m->aside.first;
-    take_out(&m->aside, oldest);
-    discard(oldest);
-  }
+  append(&m->aside, e);
+  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES)) discard(take_first(&m->aside));
 }
 
 static void make_due(struct wd_store *s) {
@@ -194,12 +165,12 @@ static void counts(struct wd_store *s, wd_ns now, struct wd_store_counts *out) {
   struct memory *m = memory_of(s);
   settle(m, now);
   *out = (struct wd_store_counts){
-    .rows = m->due.count + m->later.count + m->leased.count,
-    .bytes = m->due.bytes + m->later.bytes + m->leased.bytes,
-    .leased = m->leased.count,
-    .dropped = m->dropped,
-    .aside = m->aside.count,
-    .oldest = m->due.first ? m->due.first->row.created : WD_NONE,
+      .rows = m->due.count + m->later.count + m->leased.count,
+      .bytes = m->due.bytes + m->later.bytes + m->leased.bytes,
+      .leased = m->leased.count,
+      .dropped = m->dropped,
+      .aside = m->aside.count,
+      .oldest = m->due.first ? m->due.first->row.created : WD_NONE,
   };
   for (const struct entry *e = m->later.first; e; e = e->next)
     if (out->oldest == WD_NONE || e->row.created < out->oldest) out->oldest = e->row.created;
@@ -212,11 +183,11 @@ static void list(struct wd_store *s, struct wd_store_list *l) {
   for (const struct entry *e = m->aside.first; e && l->rows; e = e->next) {
     const char *body = wd_arena_strndup(&l->arena, e->row.body.p, e->row.body.n);
     l->rows[l->count++] = (struct wd_aside_row){
-      .key = wd_arena_strdup(&l->arena, e->row.key),
-      .answer = wd_arena_strdup(&l->arena, e->answer),
-      .body = {body, body ? e->row.body.n : 0},
-      .status = e->status,
-      .at_us = e->at_us,
+        .key = wd_arena_strdup(&l->arena, e->row.key),
+        .answer = wd_arena_strdup(&l->arena, e->answer),
+        .body = {body, body ? e->row.body.n : 0},
+        .status = e->status,
+        .at_us = e->at_us,
     };
   }
   l->done(l);
@@ -230,12 +201,8 @@ static void forget_list(struct wd_store *s, struct wd_store_list *l) {
 static void close_store(struct wd_store *s) {
   struct memory *m = memory_of(s);
   struct queue *const queues[] = {&m->due, &m->later, &m->aside};
-  for (size_t i = 0; i < WD_COUNT(queues); i++) {
-    for (struct entry *e = queues[i]->first, *next; e; e = next) {
-      next = e->next;
-      discard(e);
-    }
-  }
+  for (size_t i = 0; i < WD_COUNT(queues); i++)
+    while (queues[i]->first) discard(take_first(queues[i]));
   free(m);
 }
 

@@ -2,7 +2,7 @@
 // store. runtime/upload_memory.c keeps them in memory; a store on disk fits behind the same calls,
 // which is why taking a row in and listing what was set aside end in a callback.
 // Must hold: a row that `put` answered with WD_STORE_TAKEN stays until remove or set_aside, or until
-// it is older than max_age (then it is counted as dropped); rows come out oldest first.
+// it is due and older than max_age (then it is counted as dropped); rows come out oldest first.
 // All points in time are on the monotonic clock; a store that outlives the process converts them.
 #pragma once
 
@@ -19,12 +19,12 @@ struct wd_store_limits {
 };
 
 struct wd_row {
-  int64_t id;          // rises with every put, never 0
-  const char *key;     // idempotency key
+  int64_t id;      // rises with every put, never 0
+  const char *key; // idempotency key
   struct wd_data body;
   wd_ns created, not_before;
-  unsigned tries;      // how often it was sent without being stored
-  unsigned doubts;     // how often it was answered with a 500
+  unsigned tries;  // how often it was sent without being stored
+  unsigned doubts; // how often it was answered with a 500
 };
 
 enum wd_store_result { WD_STORE_TAKEN, WD_STORE_FULL, WD_STORE_FAILED };
@@ -41,7 +41,7 @@ struct wd_store_put {
 struct wd_aside_row {
   const char *key, *answer; // answer: what the manager said, made fit to print
   struct wd_data body;
-  int64_t status, at_us;    // HTTP status; wall clock, microseconds since the epoch
+  int64_t status, at_us; // HTTP status; wall clock, microseconds since the epoch
 };
 
 // A list of the rows that were set aside, oldest first. `done` may be called from within wd_store_list.
@@ -56,9 +56,9 @@ struct wd_store_list {
 struct wd_store_counts {
   int64_t rows, bytes; // waiting or leased
   int64_t leased;
-  int64_t dropped;     // found the store full, or became too old
-  int64_t aside;       // rows that wd_store_list gives
-  wd_ns oldest;        // creation of the oldest row that waits; WD_NONE: none waits
+  int64_t dropped; // found the store full, or became too old
+  int64_t aside;   // rows that wd_store_list gives
+  wd_ns oldest;    // creation of the oldest row that waits; WD_NONE: none waits
 };
 
 struct wd_store_class {

@@ -416,22 +416,22 @@ int main(void) {
   wd_clock_make_virtual();
   wd_log_set_sink(quiet);
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_teardown(stores_side_by_side, teardown),
-    cmocka_unit_test_teardown(refused_rows_go_aside_and_hold_up_nobody, teardown),
-    cmocka_unit_test_teardown(condemned_blocks_and_keeps_everything, teardown),
-    cmocka_unit_test_teardown(a_row_that_a_filter_dislikes_does_not_block_for_ever, teardown),
-    cmocka_unit_test_teardown(passing_faults_back_off_with_one_try_at_a_time, teardown),
-    cmocka_unit_test_teardown(retry_after_is_kept, teardown),
-    cmocka_unit_test_teardown(late_answers_ask_for_more_patience, teardown),
-    cmocka_unit_test_teardown(a_500_is_tried_five_times_then_set_aside, teardown),
-    cmocka_unit_test_teardown(a_server_that_refuses_everything_does_not_empty_the_queue, teardown),
-    cmocka_unit_test_teardown(logs_in_before_the_first_row, teardown),
-    cmocka_unit_test_teardown(one_login_for_many_401s, teardown),
-    cmocka_unit_test_teardown(a_401_after_a_fresh_login_blocks, teardown),
-    cmocka_unit_test_teardown(a_login_that_fails, teardown),
-    cmocka_unit_test_teardown(flush_tries_at_once, teardown),
-    cmocka_unit_test_teardown(flush_ends_where_the_queue_is_blocked, teardown),
-    cmocka_unit_test_teardown(close_stops_what_is_under_way, teardown),
+      cmocka_unit_test_teardown(stores_side_by_side, teardown),
+      cmocka_unit_test_teardown(refused_rows_go_aside_and_hold_up_nobody, teardown),
+      cmocka_unit_test_teardown(condemned_blocks_and_keeps_everything, teardown),
+      cmocka_unit_test_teardown(a_row_that_a_filter_dislikes_does_not_block_for_ever, teardown),
+      cmocka_unit_test_teardown(passing_faults_back_off_with_one_try_at_a_time, teardown),
+      cmocka_unit_test_teardown(retry_after_is_kept, teardown),
+      cmocka_unit_test_teardown(late_answers_ask_for_more_patience, teardown),
+      cmocka_unit_test_teardown(a_500_is_tried_five_times_then_set_aside, teardown),
+      cmocka_unit_test_teardown(a_server_that_refuses_everything_does_not_empty_the_queue, teardown),
+      cmocka_unit_test_teardown(logs_in_before_the_first_row, teardown),
+      cmocka_unit_test_teardown(one_login_for_many_401s, teardown),
+      cmocka_unit_test_teardown(a_401_after_a_fresh_login_blocks, teardown),
+      cmocka_unit_test_teardown(a_login_that_fails, teardown),
+      cmocka_unit_test_teardown(flush_tries_at_once, teardown),
+      cmocka_unit_test_teardown(flush_ends_where_the_queue_is_blocked, teardown),
+      cmocka_unit_test_teardown(close_stops_what_is_under_way, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,13 +16,13 @@ static void judges(void **state) {
     int64_t status;
     enum wd_upload_verdict verdict;
   } cases[] = {
-    {200, WD_UPLOAD_STORED},  {201, WD_UPLOAD_STORED},  {400, WD_UPLOAD_REFUSED}, {409, WD_UPLOAD_REFUSED},
-    {413, WD_UPLOAD_REFUSED}, {422, WD_UPLOAD_REFUSED}, {401, WD_UPLOAD_DENIED},  {403, WD_UPLOAD_BLOCKED},
-    {404, WD_UPLOAD_BLOCKED}, {405, WD_UPLOAD_BLOCKED}, {407, WD_UPLOAD_BLOCKED}, {301, WD_UPLOAD_BLOCKED},
-    {302, WD_UPLOAD_BLOCKED}, {307, WD_UPLOAD_BLOCKED}, {308, WD_UPLOAD_BLOCKED}, {0, WD_UPLOAD_FAULT},
-    {408, WD_UPLOAD_FAULT},   {425, WD_UPLOAD_FAULT},   {429, WD_UPLOAD_FAULT},   {500, WD_UPLOAD_DOUBT},
-    {501, WD_UPLOAD_BLOCKED}, {502, WD_UPLOAD_FAULT},   {503, WD_UPLOAD_FAULT},   {504, WD_UPLOAD_FAULT},
-    {511, WD_UPLOAD_BLOCKED}, {522, WD_UPLOAD_FAULT},   {204, WD_UPLOAD_BLOCKED}, {600, WD_UPLOAD_BLOCKED},
+      {200, WD_UPLOAD_STORED},  {201, WD_UPLOAD_STORED},  {400, WD_UPLOAD_REFUSED}, {409, WD_UPLOAD_REFUSED},
+      {413, WD_UPLOAD_REFUSED}, {422, WD_UPLOAD_REFUSED}, {401, WD_UPLOAD_DENIED},  {403, WD_UPLOAD_BLOCKED},
+      {404, WD_UPLOAD_BLOCKED}, {405, WD_UPLOAD_BLOCKED}, {407, WD_UPLOAD_BLOCKED}, {301, WD_UPLOAD_BLOCKED},
+      {302, WD_UPLOAD_BLOCKED}, {307, WD_UPLOAD_BLOCKED}, {308, WD_UPLOAD_BLOCKED}, {0, WD_UPLOAD_FAULT},
+      {408, WD_UPLOAD_FAULT},   {425, WD_UPLOAD_FAULT},   {429, WD_UPLOAD_FAULT},   {500, WD_UPLOAD_DOUBT},
+      {501, WD_UPLOAD_BLOCKED}, {502, WD_UPLOAD_FAULT},   {503, WD_UPLOAD_FAULT},   {504, WD_UPLOAD_FAULT},
+      {511, WD_UPLOAD_BLOCKED}, {522, WD_UPLOAD_FAULT},   {204, WD_UPLOAD_BLOCKED}, {600, WD_UPLOAD_BLOCKED},
   };
   for (size_t i = 0; i < WD_COUNT(cases); i++) assert_int_equal(wd_upload_judge(cases[i].status), cases[i].verdict);
 }
@@ -45,25 +45,25 @@ static void reads_retry_after(void **state) {
     const char *value;
     wd_ns wait;
   } cases[] = {
-    {"0", 0},
-    {"7", 7 * WD_S},
-    {" 7 ", 7 * WD_S},
-    {"86400", 3600 * WD_S},
-    {"99999999999999999999999", 3600 * WD_S},
-    {"Thu, 01 Jan 2026 12:00:30 GMT", 30 * WD_S},
-    {"Thursday, 01-Jan-26 12:00:30 GMT", 30 * WD_S},
-    {"Thu Jan  1 12:00:30 2026", 30 * WD_S},
-    {"Thu, 01 Jan 2026 11:00:00 GMT", 0},
-    {"Fri, 01 Jan 2027 12:00:00 GMT", 3600 * WD_S},
-    {"Thu, 01 Jan 2026 12:00:30 CET", WD_NONE},
-    {"Thu, 01 Foo 2026 12:00:30 GMT", WD_NONE},
-    {"Thu, 01 Jan 2026 12:00:30 GMT, x", WD_NONE},
-    {"-5", WD_NONE},
-    {"7s", WD_NONE},
-    {"1.5", WD_NONE},
-    {"soon", WD_NONE},
-    {"", WD_NONE},
-    {NULL, WD_NONE},
+      {"0", 0},
+      {"7", 7 * WD_S},
+      {" 7 ", 7 * WD_S},
+      {"86400", 3600 * WD_S},
+      {"99999999999999999999999", 3600 * WD_S},
+      {"Thu, 01 Jan 2026 12:00:30 GMT", 30 * WD_S},
+      {"Thursday, 01-Jan-26 12:00:30 GMT", 30 * WD_S},
+      {"Thu Jan  1 12:00:30 2026", 30 * WD_S},
+      {"Thu, 01 Jan 2026 11:00:00 GMT", 0},
+      {"Fri, 01 Jan 2027 12:00:00 GMT", 3600 * WD_S},
+      {"Thu, 01 Jan 2026 12:00:30 CET", WD_NONE},
+      {"Thu, 01 Foo 2026 12:00:30 GMT", WD_NONE},
+      {"Thu, 01 Jan 2026 12:00:30 GMT, x", WD_NONE},
+      {"-5", WD_NONE},
+      {"7s", WD_NONE},
+      {"1.5", WD_NONE},
+      {"soon", WD_NONE},
+      {"", WD_NONE},
+      {NULL, WD_NONE},
   };
   for (size_t i = 0; i < WD_COUNT(cases); i++) {
     if (wd_upload_retry_after(cases[i].value, noon_us) != cases[i].wait) fail_msg("case %zu: %s", i, cases[i].value);
@@ -72,9 +72,9 @@ static void reads_retry_after(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(judges),
-    cmocka_unit_test(waits_double_up_to_a_bound),
-    cmocka_unit_test(reads_retry_after),
+      cmocka_unit_test(judges),
+      cmocka_unit_test(waits_double_up_to_a_bound),
+      cmocka_unit_test(reads_retry_after),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,9 +33,9 @@ static void one_header_a_type(void **state) {
     struct wd_auth_opts opts;
     const char *name, *value;
   } cases[] = {
-    {{.type = WD_AUTH_NONE}, NULL, NULL},
-    {{.type = WD_AUTH_JWT, .token = "abc"}, "Authorization", "Bearer abc"},
-    {{.type = WD_AUTH_APIKEY, .key = "k 1"}, "X-API-Key", "k 1"},
+      {{.type = WD_AUTH_NONE}, NULL, NULL},
+      {{.type = WD_AUTH_JWT, .token = "abc"}, "Authorization", "Bearer abc"},
+      {{.type = WD_AUTH_APIKEY, .key = "k 1"}, "X-API-Key", "k 1"},
   };
   for (size_t i = 0; i < WD_COUNT(cases); i++) {
     assert_int_equal(wd_auth_open(&auth, &cases[i].opts), 0);
@@ -57,13 +57,13 @@ static void says_what_is_missing(void **state) {
     struct wd_auth_opts opts;
     const char *word;
   } cases[] = {
-    {{.type = WD_AUTH_JWT}, "'token'"},
-    {{.type = WD_AUTH_JWT, .token = ""}, "'token'"},
-    {{.type = WD_AUTH_JWT, .token = "a\r\nX: b"}, "ends of lines"},
-    {{.type = WD_AUTH_APIKEY, .key = ""}, "'key'"},
-    {{.type = WD_AUTH_APIKEY, .key = "a\nb"}, "ends of lines"},
-    {{.type = WD_AUTH_USERPASS, .password = "p"}, "'user'"},
-    {{.type = WD_AUTH_USERPASS, .user = "u"}, "'password'"},
+      {{.type = WD_AUTH_JWT}, "'token'"},
+      {{.type = WD_AUTH_JWT, .token = ""}, "'token'"},
+      {{.type = WD_AUTH_JWT, .token = "a\r\nX: b"}, "ends of lines"},
+      {{.type = WD_AUTH_APIKEY, .key = ""}, "'key'"},
+      {{.type = WD_AUTH_APIKEY, .key = "a\nb"}, "ends of lines"},
+      {{.type = WD_AUTH_USERPASS, .password = "p"}, "'user'"},
+      {{.type = WD_AUTH_USERPASS, .user = "u"}, "'password'"},
   };
   for (size_t i = 0; i < WD_COUNT(cases); i++) {
     const char *wrong = wd_auth_check(&cases[i].opts);
@@ -119,21 +119,21 @@ static void tells_wrong_credentials_from_a_fault(void **state) {
     enum wd_upload_verdict verdict;
     const char *word;
   } cases[] = {
-    {401, "{\"error\":\"Invalid credentials\"}", WD_UPLOAD_BLOCKED, "does not accept"},
-    {401, "{\"error\":\"x\",\"mfa_required\":true}", WD_UPLOAD_BLOCKED, "mfa_code"},
-    {401, "{\"mfa_required\":false}", WD_UPLOAD_BLOCKED, "does not accept"},
-    {403, "", WD_UPLOAD_BLOCKED, ""},
-    {302, "", WD_UPLOAD_BLOCKED, "refused"},
-    {422, "", WD_UPLOAD_BLOCKED, "refused"},
-    {503, "", WD_UPLOAD_FAULT, ""},
-    {500, "", WD_UPLOAD_FAULT, ""},
-    {429, "", WD_UPLOAD_FAULT, ""},
-    {0, "", WD_UPLOAD_FAULT, "not answered"},
-    {200, "<html>", WD_UPLOAD_BLOCKED, "without a token"},
-    {200, "{\"token\":null}", WD_UPLOAD_BLOCKED, "without a token"},
-    {200, "{\"token\":\"a\\nb\"}", WD_UPLOAD_BLOCKED, "without a token"},
-    {200, "{\"token\":\"\"}", WD_UPLOAD_BLOCKED, "without a token"},
-    {200, "{\"token\":\"t\"", WD_UPLOAD_BLOCKED, "without a token"},
+      {401, "{\"error\":\"Invalid credentials\"}", WD_UPLOAD_BLOCKED, "does not accept"},
+      {401, "{\"error\":\"x\",\"mfa_required\":true}", WD_UPLOAD_BLOCKED, "mfa_code"},
+      {401, "{\"mfa_required\":false}", WD_UPLOAD_BLOCKED, "does not accept"},
+      {403, "", WD_UPLOAD_BLOCKED, ""},
+      {302, "", WD_UPLOAD_BLOCKED, "refused"},
+      {422, "", WD_UPLOAD_BLOCKED, "refused"},
+      {503, "", WD_UPLOAD_FAULT, ""},
+      {500, "", WD_UPLOAD_FAULT, ""},
+      {429, "", WD_UPLOAD_FAULT, ""},
+      {0, "", WD_UPLOAD_FAULT, "not answered"},
+      {200, "<html>", WD_UPLOAD_BLOCKED, "without a token"},
+      {200, "{\"token\":null}", WD_UPLOAD_BLOCKED, "without a token"},
+      {200, "{\"token\":\"a\\nb\"}", WD_UPLOAD_BLOCKED, "without a token"},
+      {200, "{\"token\":\"\"}", WD_UPLOAD_BLOCKED, "without a token"},
+      {200, "{\"token\":\"t\"", WD_UPLOAD_BLOCKED, "without a token"},
   };
   for (size_t i = 0; i < WD_COUNT(cases); i++) {
     assert_int_equal(wd_auth_open(&auth, &userpass), 0);
@@ -181,9 +181,26 @@ static void reads_json(void **state) {
   assert_int_equal(kind_of("{\"a\":[[],{\"x\":[]}]}"), WD_JSON_OTHER);
   assert_int_equal(kind_of("{\"a\":\"x\\u0000y\"}"), WD_JSON_OTHER);
   static const char *const bad[] = {
-    "",           "[]",         "{",           "{\"a\"}",          "{\"a\":}",        "{\"a\":1,}",      "{\"a\":1}x",
-    "{\"a\":\"",  "{\"a\":\"\\", "{\"a\":\"\\", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}", "{\"a\":\"\\ud800\"}", "{\"a\":\"\n\"}",
-    "{\"a\":tru", "{\"a\":1.}", "{\"a\":-}",   "{a:1}",            "{\"a\":[1}",      "{\"a\":\"\\ud800\\u0041\"}",
+      "",
+      "[]",
+      "{",
+      "{\"a\"}",
+      "{\"a\":}",
+      "{\"a\":1,}",
+      "{\"a\":1}x",
+      "{\"a\":\"",
+      "{\"a\":\"\\",
+      "{\"a\":\"\\",
+      "{\"a\":\"\\x\"}",
+      "{\"a\":\"\\u12\"}",
+      "{\"a\":\"\\ud800\"}",
+      "{\"a\":\"\n\"}",
+      "{\"a\":tru",
+      "{\"a\":1.}",
+      "{\"a\":-}",
+      "{a:1}",
+      "{\"a\":[1}",
+      "{\"a\":\"\\ud800\\u0041\"}",
   };
   for (size_t i = 0; i < WD_COUNT(bad); i++)
     if (kind_of(bad[i]) != WD_JSON_NONE) fail_msg("taken for JSON: %s", bad[i]);
@@ -194,14 +211,14 @@ static void reads_json(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_teardown(one_header_a_type, teardown),
-    cmocka_unit_test_teardown(says_what_is_missing, teardown),
-    cmocka_unit_test_teardown(logs_in_and_renews, teardown),
-    cmocka_unit_test_teardown(quotes_what_it_sends, teardown),
-    cmocka_unit_test_teardown(basic_where_there_is_no_login_route, teardown),
-    cmocka_unit_test_teardown(tells_wrong_credentials_from_a_fault, teardown),
-    cmocka_unit_test_teardown(one_fresh_login_on_a_401, teardown),
-    cmocka_unit_test_teardown(reads_json, teardown),
+      cmocka_unit_test_teardown(one_header_a_type, teardown),
+      cmocka_unit_test_teardown(says_what_is_missing, teardown),
+      cmocka_unit_test_teardown(logs_in_and_renews, teardown),
+      cmocka_unit_test_teardown(quotes_what_it_sends, teardown),
+      cmocka_unit_test_teardown(basic_where_there_is_no_login_route, teardown),
+      cmocka_unit_test_teardown(tells_wrong_credentials_from_a_fault, teardown),
+      cmocka_unit_test_teardown(one_fresh_login_on_a_401, teardown),
+      cmocka_unit_test_teardown(reads_json, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,16 +130,19 @@ static void too_old_is_dropped_and_counted(void **state) {
   put("a", "");
   put("b", "");
   struct wd_row *a = lease("a");
-  a->not_before = begin + 3600 * WD_S;
+  a->not_before = begin + 20 * WD_S;
   wd_store_put_back(store, a);
-  wd_clock_advance(begin + 6 * WD_S);
-  put("c", "");
+  wd_clock_advance(begin + 10 * WD_S);
+  assert_int_equal(counts().dropped, 0);
   assert_int_equal(counts().oldest, begin);
-  wd_clock_advance(begin + 11 * WD_S);
+  wd_clock_advance(begin + 15 * WD_S);
+  put("c", "");
+  assert_int_equal(counts().dropped, 1); // b; a is not to be sent yet
+  wd_clock_advance(begin + 20 * WD_S);
   struct wd_store_counts c = counts();
   assert_int_equal(c.rows, 1);
   assert_int_equal(c.dropped, 2);
-  assert_int_equal(c.oldest, begin + 6 * WD_S);
+  assert_int_equal(c.oldest, begin + 15 * WD_S);
   wd_store_remove(store, lease("c"));
 }
 
@@ -176,11 +179,11 @@ int main(void) {
   wd_clock_make_virtual();
   wd_log_set_sink(quiet);
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_teardown(oldest_first, teardown),
-    cmocka_unit_test_teardown(rows_that_wait_hold_up_nobody, teardown),
-    cmocka_unit_test_teardown(full_by_rows_or_bytes, teardown),
-    cmocka_unit_test_teardown(too_old_is_dropped_and_counted, teardown),
-    cmocka_unit_test_teardown(set_aside_is_kept_within_bounds, teardown),
+      cmocka_unit_test_teardown(oldest_first, teardown),
+      cmocka_unit_test_teardown(rows_that_wait_hold_up_nobody, teardown),
+      cmocka_unit_test_teardown(full_by_rows_or_bytes, teardown),
+      cmocka_unit_test_teardown(too_old_is_dropped_and_counted, teardown),
+      cmocka_unit_test_teardown(set_aside_is_kept_within_bounds, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
