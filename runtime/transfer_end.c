@@ -124,15 +124,15 @@ static const char *text_of(struct wd_arena *arena, const char *text) {
   return *text ? wd_arena_strdup(arena, text) : NULL;
 }
 
-static void describe_tls(struct wd_transfer_inner *in, struct wd_transfer_try *try) {
+static void describe_tls(struct wd_transfer_inner *in, struct wd_transfer_try *try, struct wd_transfer_socket *s) {
   struct wd_transfer *t = in->t;
   struct wd_cert_blob blobs[WD_CERT_CHAIN_MAX];
   struct wd_cert_report report;
   if (!t->url.tls) return;
   size_t n = presented(try->easy, blobs, WD_COUNT(blobs));
-  if (n && t->reuse && try->socket) keep_chain(try->socket, blobs, n);
-  if (n == 0 && t->reused && try->socket && try->socket->chain) {
-    blobs[0] = (struct wd_cert_blob){try->socket->chain, strlen(try->socket->chain)};
+  if (n && t->reuse && s) keep_chain(s, blobs, n);
+  if (n == 0 && t->reused && s && s->chain) {
+    blobs[0] = (struct wd_cert_blob){s->chain, strlen(s->chain)};
     n = 1;
   }
   if (n == 0 && in->ready == WD_NONE) return;
@@ -196,11 +196,12 @@ void wd_transfer_report(struct wd_transfer_inner *in) {
   }
   curl_socket_t fd = CURL_SOCKET_BAD;
   t->reused = try->pool && in->ready != WD_NONE;
-  if (!try->socket && curl_easy_getinfo(try->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK)
-    try->socket = wd_transfer_multi_socket(in->multi, fd);
-  if (try->socket) {
-    wd_transfer_read_tcp(try, try->socket->fd);
-    t->peer = try->socket->peer;
+  struct wd_transfer_socket *s = try->socket;
+  // A connection of HTTP/2 may serve several transfers at once, and is then another one's.
+  if (!s && curl_easy_getinfo(try->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK) s = wd_transfer_multi_socket(in->multi, fd);
+  if (s) {
+    wd_transfer_read_tcp(try, s->fd);
+    t->peer = s->peer;
   } else if (wd_addr_family(&try->to)) {
     t->peer = try->to;
   }
@@ -212,6 +213,6 @@ void wd_transfer_report(struct wd_transfer_inner *in) {
     t->protocol = protocol_of(try->easy);
   }
   wd_transfer_answer_finish(in);
-  describe_tls(in, try);
+  describe_tls(in, try, s);
   collect_jar(t, try->easy);
 }
