@@ -1,0 +1,25 @@
+-- The log for scripts: lines on stderr, never among the results.
+
+local sys = require "waddle.core.sys"
+
+local log = {}
+
+local function writer(level)
+  return function(text, ...)
+    sys.log(level, select("#", ...) > 0 and tostring(text):format(...) or tostring(text))
+  end
+end
+
+--- debug(text, ...): text as string.format takes it with the values that follow.
+log.debug = writer "debug"
+--- info(text, ...)
+log.info = writer "info"
+--- warning(text, ...)
+log.warning = writer "warning"
+--- error(text, ...)
+log.error = writer "error"
+
+--- level(name): lines below it are dropped; "debug", "info", "warning" (at start) or "error".
+log.level = sys.log_level
+
+return log
