@@ -40,12 +40,12 @@ end)
 -- Where results go besides the manager: any function, as many as you like.
 sink(function(result)
   io.write(json.encode {
-    at = result.started_at, name = result.name or result.target, ok = result.success, ms = result.latency_ms, why = result.error, labels = result.labels,
+    at = result.started_at, name = result.target_name, ok = result.success, ms = result.latency_ms, why = result.error, labels = result.labels,
   }, "\n")
   io.flush()
 end)
 
 -- Called once when a target begins to fail, and once when it is well again.
 on_change(function(result, before)
-  log.warning("%s: %s since %s", result.name or result.target, result.success and "well again" or result.error, before.started_at)
+  log.warning("%s: %s since %s", result.target_name, result.success and "well again" or result.error, before.started_at)
 end)

@@ -3,11 +3,13 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
+#include <uv.h>
 
 #include "runtime/lua_modules.h"
 #include "runtime/probe.h"
 #include "runtime/source.h"
 #include "runtime/task.h"
+#include "runtime/transfer.h"
 #include "runtime/writer.h"
 
 static const struct wd_probe *check_probe(lua_State *L) {
@@ -69,16 +71,16 @@ static int l_stats(lua_State *L) {
     const char *name;
     lua_Integer value;
   } rows[] = {
-    {"tasks", vm->live_count},
-    {"waiting", vm->waiting},
-    {"watches", vm->loop->watches},
-    {"timers", (lua_Integer)vm->loop->timers.count},
-    {"registry", references(L)},
-    {"spawned", (lua_Integer)vm->spawned},
-    {"resumes", (lua_Integer)vm->resumes},
-    {"probes_started", (lua_Integer)wd_probe_count.started},
-    {"probes_failed", (lua_Integer)wd_probe_count.failed},
-    {"lua_bytes", (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB)},
+      {"tasks", vm->live_count},
+      {"waiting", vm->waiting},
+      {"watches", vm->loop->watches},
+      {"timers", (lua_Integer)vm->loop->timers.count},
+      {"registry", references(L)},
+      {"spawned", (lua_Integer)vm->spawned},
+      {"resumes", (lua_Integer)vm->resumes},
+      {"probes_started", (lua_Integer)wd_probe_count.started},
+      {"probes_failed", (lua_Integer)wd_probe_count.failed},
+      {"lua_bytes", (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB)},
   };
   for (size_t i = 0; i < WD_COUNT(rows); i++) {
     lua_pushinteger(L, rows[i].value);
@@ -87,10 +89,27 @@ static int l_stats(lua_State *L) {
   return 1;
 }
 
+// libraries() -> {{name, version}, ...}: what this program is linked with; libcurl names its own libraries.
+static int l_libraries(lua_State *L) {
+  const char *const rows[][2] = {{"Lua", LUA_VERSION_MAJOR "." LUA_VERSION_MINOR "." LUA_VERSION_RELEASE},
+                                 {"libuv", uv_version_string()},
+                                 {"curl", wd_transfer_libraries()}};
+  lua_createtable(L, (int)WD_COUNT(rows), 0);
+  for (size_t i = 0; i < WD_COUNT(rows); i++) {
+    lua_createtable(L, 2, 0);
+    lua_pushstring(L, rows[i][0]);
+    lua_rawseti(L, -2, 1);
+    lua_pushstring(L, rows[i][1]);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
 int wd_open_core(lua_State *L) {
-  static const luaL_Reg functions[] = {{"probes", l_probes}, {"describe", l_describe},       {"check", l_check},
-                                       {"stats", l_stats},   {"source", wd_source_l_read},   {"files", wd_source_l_list},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"probes", l_probes},       {"describe", l_describe},     {"check", l_check},          {"stats", l_stats},
+      {"libraries", l_libraries}, {"source", wd_source_l_read}, {"files", wd_source_l_list}, {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushliteral(L, WADDLE_VERSION);
   lua_setfield(L, -2, "version");

@@ -43,7 +43,7 @@ return cli.command {
     parser:option("-H --header", "Request header; may be repeated."):argname("'NAME: VALUE'"):count("*")
     parser:option("-d --data", "Request body; @FILE reads it from a file, @- from standard input."):argname("BODY")
     parser:option("-u --user", "Basic credentials, USER:PASSWORD; never sent on to another server."):argname("USER:PASSWORD")
-    parser:option("--follow", "Redirects to follow at most."):default("10"):convert(math.tointeger):argname("N")
+    parser:option("--follow", "Redirects to follow at most."):default("10"):convert(cli.integer):argname("N")
     parser:option("--proxy", "Proxy to go through; '' for none. By default that of the environment."):argname("URL")
     parser:option("--ca", "Trusted certificates: a PEM file or a folder of them."):argname("FILE")
     parser:option("--cert", "Client certificate, a PEM file."):argname("FILE")

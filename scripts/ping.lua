@@ -7,9 +7,9 @@ return cli.command {
   examples = {"waddle ping example.com", "waddle ping -c 10 -i 0.2 192.0.2.1 192.0.2.2 2001:db8::1", "waddle ping --jsonl -c 1 gateway.test"},
   build = function(parser)
     parser:argument("target", "Name or address to ping."):args("+"):argname("HOST")
-    parser:option("-c --count", "Packets to send to each target."):default("4"):convert(math.tointeger):argname("N")
+    parser:option("-c --count", "Packets to send to each target."):default("4"):convert(cli.integer):argname("N")
     parser:option("-i --interval", "Time between two packets to a target."):default("1"):argname("S")
-    parser:option("-s --size", "Bytes of payload."):default("56"):convert(math.tointeger):argname("BYTES")
+    parser:option("-s --size", "Bytes of payload."):default("56"):convert(cli.integer):argname("BYTES")
     cli.probe_flags(parser)
   end,
   run = function(args)

@@ -7,9 +7,9 @@ return cli.command {
   examples = {"waddle udp example.com:2000", "waddle udp -c 100 -i 0.02 -s 200 192.0.2.1"},
   build = function(parser)
     parser:argument("target", "What to send to; port 2000 where none is named."):args("+"):argname("HOST[:PORT]")
-    parser:option("-c --count", "Packets to send to each target."):default("4"):convert(math.tointeger):argname("N")
+    parser:option("-c --count", "Packets to send to each target."):default("4"):convert(cli.integer):argname("N")
     parser:option("-i --interval", "Time between two packets to a target."):default("0.1"):argname("S")
-    parser:option("-s --size", "Bytes of payload."):default("64"):convert(math.tointeger):argname("BYTES")
+    parser:option("-s --size", "Bytes of payload."):default("64"):convert(cli.integer):argname("BYTES")
     cli.probe_flags(parser)
   end,
   run = function(args)

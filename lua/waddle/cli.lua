@@ -58,6 +58,15 @@ function command:main(words)
   return self.run(self:parser():parse(words))
 end
 
+--- For option:convert: a whole number, else nil and a message.
+function cli.integer(words)
+  local n = math.tointeger(tonumber(words))
+  if not n then
+    return nil, ("expected a whole number, got '%s'"):format(words)
+  end
+  return n
+end
+
 --- Adds the flags of every probe command.
 function cli.probe_flags(parser)
   parser:option("--timeout", "Give up after this many seconds, or text like 500ms."):argname("S")

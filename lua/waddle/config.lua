@@ -233,12 +233,13 @@ local function check_settings(place, settings)
 end
 
 -- The targets of the types that are on. The same text twice is two targets, told apart by a number; a name that was
--- given must be the only one.
-local function read_targets(settings)
+-- given must be the only one. Beside a site file the default targets are left out: the file says what to probe.
+local function read_targets(settings, site)
   local all, by_name = {}, {}
   for _, kind in ipairs(TYPES) do
     local list, enabled = settings[kind .. "_targets"], settings["enable_" .. kind .. "_test"].value
-    for i, item in ipairs(enabled and list.value or {}) do
+    local wanted = enabled and not (site and list.source == "default")
+    for i, item in ipairs(wanted and list.value or {}) do
       local place = list.source == "flag" and list.place or ("%s, item %d"):format(list.place, i)
       local found, message = target.parse(item, kind)
       if not found then
@@ -312,7 +313,7 @@ local function load(input, warn)
     auth = read_auth(settings),
     manager_url = settings.manager_url.value,
     period = period,
-    targets = read_targets(settings),
+    targets = read_targets(settings, site),
     device = { serial = settings.device_serial.value, hostname = settings.device_hostname.value },
     site = site,
     log_level = read_log_level(flags),

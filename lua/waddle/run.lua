@@ -51,7 +51,8 @@ function run.file(name, argv)
     text, err = file:read("a")
   end
   if not text then
-    io.stderr:write("waddle: run: ", name == "-" and "standard input: " or "", err, "\n")
+    local place = tostring(err):find(name, 1, true) == 1 and "" or (name == "-" and "standard input" or name) .. ": "
+    io.stderr:write("waddle: run: ", place, err, "\n")
     return 2
   end
   if name ~= "-" then

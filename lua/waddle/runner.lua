@@ -72,19 +72,31 @@ function methods:add(target, every)
   return row
 end
 
+-- What a target's own probe function left out, and which target it was: `target_name`, for a dns result has
+-- a `name` already.
 local function describe(result, target)
-  result.target = target.target
-  if target.settings.name then
-    result.name = target.settings.name
+  result.target, result.target_name = target.target, target.name
+  if rawget(result, "labels") == nil then
+    result.labels = target.args[#target.args].labels
   end
   return result
+end
+
+-- One line for the log, where the traceback follows for those who want it.
+local function tell(what, err)
+  local message, trace = tostring(err):match("^(.-)\nstack traceback:\n(.*)$")
+  sys.log("error", what .. ": " .. (message or tostring(err)))
+  for line in (trace or ""):gmatch("[^\n]+") do
+    sys.log("debug", (line:gsub("^\t", "  ")))
+  end
 end
 
 -- A result for a run that did not take place or whose script failed.
 local function without_probe(target, err, detail)
   return {
-    test_type = target.scheme, target = target.target, name = target.settings.name, target_host = target.host or target.name,
+    test_type = target.scheme, target = target.target, target_name = target.name, target_host = target.host or target.name,
     target_port = target.port, success = false, error = err, error_detail = detail, started_at = sys.timestamp(), timings = {}, quality = {},
+    labels = target.args[#target.args].labels,
   }
 end
 
@@ -118,8 +130,8 @@ local function transformed(self, fn, results)
     local values = table.pack(xpcall(fn, debug.traceback, result))
     if not values[1] then
       self.counts.transform_errors = self.counts.transform_errors + 1
-      result.transform_error = tostring(values[2])
-      sys.log("error", "transform: " .. result.transform_error)
+      result.transform_error = tostring(values[2]):match("^[^\n]*")
+      tell("transform", values[2])
       values = {true, result, n = 2}
     end
     local kept = 0
@@ -138,7 +150,7 @@ end
 local function hand(what, fn, ...)
   local ok, err = xpcall(fn, debug.traceback, ...)
   if not ok then
-    sys.log("error", what .. ": " .. tostring(err))
+    tell(what, err)
   end
 end
 

@@ -27,18 +27,25 @@ local function judge(result, name, spec)
   if type(name) == "table" and spec == nil then
     name, spec = nil, name
   end
-  local checker, message = compare.compile(spec or {success = true})
-  if not checker then
-    error("check: " .. message, 3)
+  local ok, reason = rawget(result, "success") == true, nil
+  if spec ~= nil then
+    local checker, message = compare.compile(spec)
+    if not checker then
+      error("check: " .. message, 3)
+    end
+    ok, reason = compare.apply(checker, result)
+  elseif not ok then
+    reason = require("waddle.show").reason(result)
   end
   state.used = true
-  local ok, reason = compare.apply(checker, result)
   watch():add(result)
   watch():value("checks", ok)
   state[ok and "passed" or "failed"] = state[ok and "passed" or "failed"] + 1
-  local mark = require("waddle.text").paint(ok and "✓" or "✗", ok and "green" or "red", layout().colour)
+  local text, colour, latency = require "waddle.text", layout().colour, rawget(result, "latency_ms")
+  local mark = text.paint(ok and "✓" or "✗", ok and "green" or "red", colour)
   local what = name or rawget(result, "target") or "check"
-  io.write(("%s %s%s\n"):format(mark, what, ok and "" or ": " .. reason))
+  local more = not ok and ": " .. text.printable(reason) or type(latency) == "number" and "  " .. text.paint(text.ms(latency), "dim", colour) or ""
+  io.write(mark, " ", what, more, "\n")
   io.flush()
   return ok, reason
 end

@@ -8,6 +8,7 @@ local text = require "waddle.text"
 local show = {}
 
 local OK, FAILED = "✓", "✗"
+local LONGEST_ANSWER = 40 -- columns of a DNS record's data on one line
 
 -- The phases of a transfer in the order they happen; the colour tells looking up, connecting and waiting apart.
 local PHASES = {
@@ -78,12 +79,18 @@ end
 -- What a reader wants to know besides the time, by the probe's own name.
 local details = {}
 
+-- The address that was measured, where the target does not say it already.
+local function address(result)
+  local ip = foreign(get(result, "target_ip"))
+  return ip and ip ~= get(result, "target_host") and ip or nil
+end
+
 function details.http(result)
   local status, version = get(result, "status"), foreign(get(result, "protocol_detail"))
   local size = get(result, "body_bytes")
   return join(list(
     status and (version and ("%d %s"):format(status, version) or tostring(status)),
-    foreign(get(result, "target_ip")),
+    address(result),
     size and text.bytes(size) or nil))
 end
 
@@ -94,20 +101,19 @@ end
 
 function details.tcp(result)
   if get(result, "tls") then
-    return join(list(foreign(get(result, "target_ip")), details.tls(result)))
+    return join(list(address(result), details.tls(result)))
   end
-  return foreign(get(result, "target_ip")) or ""
+  return address(result) or ""
 end
 
 function details.ssh(result)
-  return join(list(foreign(get(result, "target_ip")), foreign(get(result, "banner"))))
+  return join(list(address(result), foreign(get(result, "banner"))))
 end
 
 function details.dns(result)
   local answers, texts = get(result, "answers"), {}
   for i = 1, math.min(4, answers and #answers or 0) do
-    local data = get(answers[i], "data")
-    texts[i] = foreign(data)
+    texts[i] = text.cut(foreign(get(answers[i], "data") or "?"), LONGEST_ANSWER)
   end
   if answers and #answers > 4 then
     texts[5] = ("and %d more"):format(#answers - 4)
@@ -317,7 +323,7 @@ function show.result(result, options)
   end
   local throughput = get(result, "throughput_mbps")
   if throughput then
-    add(text.kv({ { "rate", text.mbps(throughput) } }, { indent = 2, colour = options.colour }))
+    add(text.kv({ { "rate    ", text.mbps(throughput) } }, { indent = 2, colour = options.colour }))
   end
   if get(result, "tls", "chain") then
     add(show.chain(get(result, "tls"), options))

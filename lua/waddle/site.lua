@@ -55,6 +55,13 @@ local function merged(...)
   return out
 end
 
+-- Options under others; labels are put together one by one.
+local function stacked(outer, inner)
+  local out = merged(outer, inner)
+  out.labels = (outer.labels or inner.labels) and merged(outer.labels or {}, inner.labels or {}) or nil
+  return out
+end
+
 -- Puts the defaults that a target's probe knows under what the target says itself.
 local function with_defaults(parsed)
   local options = parsed.args[#parsed.args]
@@ -105,7 +112,7 @@ end
 -- that a target's probe does not know are left out of it.
 function site.defaults(options)
   check_defaults("defaults", options)
-  declared.scope.options = merged(declared.scope.options, options)
+  declared.scope.options = stacked(declared.scope.options, options)
 end
 
 --- group(name, {defaults...}, function() ... end): targets declared inside get the defaults and the
@@ -119,7 +126,7 @@ function site.group(name, options, fn)
   end
   check_defaults("group", options)
   local outer = declared.scope
-  declared.scope = {options = merged(outer.options, options), path = outer.path and outer.path .. "/" .. name or name}
+  declared.scope = {options = stacked(outer.options, options), path = outer.path and outer.path .. "/" .. name or name}
   local restore <close> = setmetatable({}, {__close = function() declared.scope = outer end}) -- luacheck: ignore 211
   fn()
 end

@@ -112,6 +112,13 @@ describe("config.load", function()
     assert.equal(1, #warnings)
   end)
 
+  it("probes what the site file says in place of the default targets, and what the environment adds", function()
+    assert.same({}, assert(load { WADDLE_SITE = "/etc/waddle/site.lua" }).targets)
+    local loaded = assert(load { WADDLE_SITE = "/etc/waddle/site.lua", ICMP_TARGETS = "192.0.2.1" })
+    assert.equal("192.0.2.1", loaded.targets[1].target)
+    assert.is_nil(loaded.targets[2])
+  end)
+
   it("knows the log levels in any case", function()
     assert.equal("warning", assert(load({}, { log_level = "Warning" })).log_level)
     fails("--log-level: expected DEBUG, INFO, WARNING or ERROR", {}, { log_level = "loud" })

@@ -21,6 +21,8 @@ describe("show.line", function()
     local cases = {
       { http(), "✓ https://example.com/: 124ms  200 http/2, 192.0.2.1, 12.3 KiB" },
       { strict { test_type = "tcp", success = true, target = "h:25", target_ip = "192.0.2.1", latency_ms = 1.5 }, "✓ h:25: 1.50ms  192.0.2.1" },
+      { strict { test_type = "tcp", success = true, target = "192.0.2.1:25", target_host = "192.0.2.1", target_ip = "192.0.2.1", latency_ms = 1.5 },
+        "✓ 192.0.2.1:25: 1.50ms" },
       { strict { test_type = "tls", success = true, target = "h:443", latency_ms = 30, tls = { version = "TLSv1.3", cipher = "AES", verify = "ok",
         chain = { { days_left = 61 } } } }, "✓ h:443: 30.0ms  TLSv1.3, AES, certificate ok for 61 days" },
       { strict { test_type = "tcp", protocol_detail = "ssh", success = true, target = "ssh://h", target_ip = "::1", latency_ms = 3, banner = "SSH-2.0-x\27" },
