@@ -37,7 +37,7 @@ files() {
   done | sed 's|^\./||' | sort -u
 }
 
-sources=$(files '*.c' '*.h' | grep -E '^(runtime|probes)/' || true)
+sources=$(files '*.c' '*.h' | grep -E '^(runtime|probes)/[^/]*$' || true)
 written=$(files '*.c' '*.h' '*.lua' '*.sh' '*.cmake' CMakeLists.txt dev)
 texts="$written $(files '*.md' '*.yml' '*.yaml' '*.json' '*.service' Dockerfile run)"
 
