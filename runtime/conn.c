@@ -22,8 +22,11 @@ static ssize_t plain_write(struct wd_conn *c, const void *from, size_t len, uint
 
 static const struct wd_carrier plain = {.read = plain_read, .write = plain_write};
 
+// Where nobody waits, edge-triggered: a hang-up comes unasked and would be reported for ever, but what
+// the peer had sent before it can still be read.
 static void update(struct wd_conn *c) {
-  wd_watch_set(&c->watch, (c->reader ? c->read_wants : 0) | (c->writer ? c->write_wants : 0));
+  uint32_t wanted = (c->reader ? c->read_wants : 0) | (c->writer ? c->write_wants : 0);
+  wd_watch_set(&c->watch, wanted ? wanted : EPOLLET);
 }
 
 size_t wd_conn_line(const struct wd_conn *c) {
@@ -37,6 +40,7 @@ static bool satisfied(const struct wd_conn *c, const struct wd_conn_wait *w) {
 }
 
 static void fill_buffer(struct wd_conn *c) {
+  if (satisfied(c, c->reader)) return; // many short lines in the buffer are not moved once each
   if (!c->buffer) c->buffer = malloc(WD_CONN_BUFFER);
   if (!c->buffer) {
     c->failed = ENOMEM;
@@ -81,11 +85,6 @@ static void pump_writer(struct wd_conn *c) {
 static void on_event(struct wd_watch *watch, uint32_t events) {
   struct wd_conn *c = WD_CONTAINER(watch, struct wd_conn, watch);
   bool broken = events & (EPOLLERR | EPOLLHUP);
-  if (!c->reader && !c->writer && broken) { // nobody waits: remember, and stop the event from coming again
-    c->ended = true;
-    wd_conn_close(c, false);
-    return;
-  }
   if (c->writer && (broken || events & c->write_wants)) pump_writer(c);
   if (c->reader && (broken || events & c->read_wants)) pump_reader(c);
   if (wd_conn_is_open(c)) update(c);
@@ -104,7 +103,7 @@ int wd_conn_open(struct wd_conn *c, struct wd_loop *loop, int fd) {
   len = sizeof(sa);
   if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0) wd_addr_from_sockaddr(&c->local, (struct sockaddr *)&sa, len);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); // no harm where it is a Unix socket
-  int rc = wd_watch_start(loop, &c->watch, fd, 0);
+  int rc = wd_watch_start(loop, &c->watch, fd, EPOLLET);
   if (rc) close(fd);
   return rc;
 }
@@ -127,7 +126,9 @@ void wd_conn_close(struct wd_conn *c, bool reset) {
 }
 
 void wd_conn_shutdown(struct wd_conn *c) {
-  if (wd_conn_is_open(c)) shutdown(c->watch.fd, SHUT_WR);
+  if (!wd_conn_is_open(c)) return;
+  if (c->carrier->finish) c->carrier->finish(c);
+  shutdown(c->watch.fd, SHUT_WR);
 }
 
 static void stop_read(struct wd_op *op) {

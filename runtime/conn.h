@@ -17,6 +17,7 @@ struct wd_conn;
 struct wd_carrier {
   ssize_t (*read)(struct wd_conn *c, void *into, size_t room, uint32_t *wants);
   ssize_t (*write)(struct wd_conn *c, const void *from, size_t len, uint32_t *wants);
+  void (*finish)(struct wd_conn *c); // says that nothing more will be sent; may be NULL
   void (*close)(struct wd_conn *c, bool orderly); // frees the carrier's own; may be NULL
 };
 

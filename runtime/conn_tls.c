@@ -33,14 +33,23 @@ static ssize_t tls_read(struct wd_conn *c, void *into, size_t room, uint32_t *wa
   struct carried *t = c->carried;
   size_t got = 0;
   ssize_t rc = handshake(t, wants);
-  return rc ? rc : outcome(wd_tls_read(t->tls, into, room, &got), got, wants);
+  if (rc) return rc;
+  enum wd_tls_step step = wd_tls_read(t->tls, into, room, &got);
+  return outcome(step, got, wants);
 }
 
 static ssize_t tls_write(struct wd_conn *c, const void *from, size_t len, uint32_t *wants) {
   struct carried *t = c->carried;
   size_t put = 0;
   ssize_t rc = handshake(t, wants);
-  return rc ? rc : outcome(wd_tls_write(t->tls, from, len, &put), put, wants);
+  if (rc) return rc;
+  enum wd_tls_step step = wd_tls_write(t->tls, from, len, &put);
+  return outcome(step, put, wants);
+}
+
+static void tls_finish(struct wd_conn *c) {
+  struct carried *t = c->carried;
+  if (t->ready) wd_tls_bye(t->tls);
 }
 
 static void tls_close(struct wd_conn *c, bool orderly) {
@@ -51,7 +60,7 @@ static void tls_close(struct wd_conn *c, bool orderly) {
   c->carried = NULL;
 }
 
-static const struct wd_carrier carrier = {.read = tls_read, .write = tls_write, .close = tls_close};
+static const struct wd_carrier carrier = {.read = tls_read, .write = tls_write, .finish = tls_finish, .close = tls_close};
 
 int wd_conn_accept_tls(struct wd_conn *c, struct wd_tls_server *server) {
   struct carried *t = calloc(1, sizeof(*t));

@@ -1,12 +1,15 @@
 // See httpd.h. libmicrohttpd's own timeout only counts silence, so a client that drips a byte a
-// second would never be cut: each connection has a deadline of ours.
+// second, or one that never reads its answer, would never be cut: each request has a deadline of ours.
 #include "runtime/httpd.h"
 
+#include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "runtime/addr.h"
 #include "runtime/log.h"
@@ -30,7 +33,7 @@ struct wd_httpd {
   unsigned queued;
   int64_t body_most;
   wd_ns deadline;
-  bool running, closing;
+  bool running, closing, closed_some;
 };
 
 struct wd_httpd_request {
@@ -47,7 +50,10 @@ struct wd_httpd_request {
 static void run(struct wd_httpd *d) {
   if (d->running || d->closing) return;
   d->running = true;
-  MHD_run(d->mhd);
+  do { // a place that has become free is offered to the next client in the run after
+    d->closed_some = false;
+    MHD_run(d->mhd);
+  } while (d->closed_some);
   d->running = false;
   MHD_UNSIGNED_LONG_LONG ms;
   if (MHD_get_timeout(d->mhd, &ms) == MHD_YES)
@@ -77,6 +83,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     if (c) wd_timer_stop(&d->loop->timers, &c->deadline);
     free(c);
     *slot = NULL;
+    d->closed_some = true;
     return;
   }
   const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -123,10 +130,13 @@ static void free_request(struct wd_httpd_request *r) {
   free(r);
 }
 
+// The next request on the connection has its own deadline, which counts from here.
 static void on_completed(void *cls, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode code) {
-  (void)cls;
-  (void)connection;
   (void)code;
+  struct wd_httpd *d = cls;
+  const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+  struct connection *c = info ? info->socket_context : NULL;
+  if (c) wd_loop_arm(d->loop, &c->deadline, d->deadline);
   struct wd_httpd_request *r = *slot;
   *slot = NULL;
   if (!r) return;
@@ -151,14 +161,21 @@ static struct wd_httpd_request *new_request(struct wd_httpd *d, struct MHD_Conne
   return r;
 }
 
+// Whether the headers announce more than is taken: then the body need not come first.
+static bool announces_too_much(const struct wd_httpd *d, struct MHD_Connection *connection) {
+  const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return length && strtoull(length, NULL, 10) > (unsigned long long)d->body_most;
+}
+
+// What is too large is read to its end (libmicrohttpd answers no sooner), but not kept.
 static void take_body(struct wd_httpd_request *r, const char *bytes, size_t n) {
-  if (r->too_large || r->body_len + n > (size_t)r->daemon->body_most) {
-    r->too_large = true;
-    return;
-  }
-  char *grown = realloc(r->body, r->body_len + n);
+  r->too_large = r->too_large || r->body_len + n > (size_t)r->daemon->body_most;
+  char *grown = r->too_large ? NULL : realloc(r->body, r->body_len + n);
   if (!grown) {
     r->too_large = true;
+    free(r->body);
+    r->body = NULL;
+    r->body_len = 0;
     return;
   }
   memcpy(grown + r->body_len, bytes, n);
@@ -184,6 +201,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
   struct wd_httpd *d = cls;
   struct wd_httpd_request *r = *slot;
   if (!r) {
+    if (announces_too_much(d, connection)) return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "body too large\n");
     *slot = r = new_request(d, connection, method, url, version);
     return r && r->method && r->path && r->version ? MHD_YES : MHD_NO;
   }
@@ -210,11 +228,27 @@ __attribute__((format(printf, 2, 0))) static void on_message(void *cls, const ch
   wd_log(WD_LOG_DEBUG, "httpd: %s", text);
 }
 
+// A listening socket, or -1 with the reason in `error`.
+static int listen_on(const struct wd_addr *addr, char *error, size_t room) {
+  int on = 1, fd = socket(wd_addr_family(addr), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
+  if (ok && wd_addr_family(addr) == AF_INET6) ok = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0;
+  if (ok && bind(fd, &addr->sa, wd_addr_len(addr)) == 0 && listen(fd, SOMAXCONN) == 0) return fd;
+  snprintf(error, room, "%s", strerror(errno));
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
 struct wd_httpd *wd_httpd_open(struct wd_loop *loop, const struct wd_httpd_options *o, char *error, size_t room) {
   struct wd_addr addr;
   struct wd_httpd *d = calloc(1, sizeof(*d));
   if (!d || !wd_addr_parse(&addr, o->address, o->port)) {
     snprintf(error, room, d ? "expected an IP address to listen on" : "out of memory");
+    free(d);
+    return NULL;
+  }
+  int fd = listen_on(&addr, error, room);
+  if (fd < 0) {
     free(d);
     return NULL;
   }
@@ -224,14 +258,13 @@ struct wd_httpd *wd_httpd_open(struct wd_loop *loop, const struct wd_httpd_optio
   if (wd_addr_family(&addr) == AF_INET6) flags |= MHD_USE_IPv6;
   if (o->certificate) flags |= MHD_USE_TLS;
   struct MHD_OptionItem items[] = {
-    {MHD_OPTION_SOCK_ADDR, 0, &addr.sa},
+    {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
     {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, d},
     {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, d},
     {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)o->connections, NULL},
     {MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)o->per_client, NULL},
     {MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, NULL},
     {MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MEMORY, NULL},
-    {MHD_OPTION_LISTENING_ADDRESS_REUSE, 1, NULL},
     {o->certificate ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *)(uintptr_t)o->certificate},
     {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->key},
     {MHD_OPTION_END, 0, NULL}};
@@ -239,8 +272,11 @@ struct wd_httpd *wd_httpd_open(struct wd_loop *loop, const struct wd_httpd_optio
                             MHD_OPTION_ARRAY, items, MHD_OPTION_END);
   const union MHD_DaemonInfo *info = d->mhd ? MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
   if (!info || wd_watch_start(loop, &d->watch, info->epoll_fd, EPOLLIN)) {
-    snprintf(error, room, "cannot listen on %s port %u", o->address, o->port);
-    if (d->mhd) MHD_stop_daemon(d->mhd);
+    snprintf(error, room, "%s", o->certificate ? "libmicrohttpd takes neither the certificate nor the key" : "libmicrohttpd does not start");
+    if (d->mhd)
+      MHD_stop_daemon(d->mhd); // closes the socket, too
+    else
+      close(fd);
     free(d);
     return NULL;
   }
@@ -257,7 +293,7 @@ void wd_httpd_close(struct wd_httpd *d) {
   if (d->waiting) wd_op_complete(&d->waiting->op, WD_E_CANCELLED);
   d->closing = true;
   for (struct wd_httpd_request *r = d->all; r; r = r->all_next)
-    if (r->suspended && !r->response) MHD_resume_connection(r->connection);
+    if (r->connection && r->suspended && !r->response) MHD_resume_connection(r->connection);
   wd_watch_stop(&d->watch);
   wd_timer_stop(&d->loop->timers, &d->timer);
   MHD_stop_daemon(d->mhd); // calls on_completed and on_connection for all
@@ -350,28 +386,31 @@ static ssize_t on_fill(void *cls, uint64_t at, char *out, size_t most) {
   return (ssize_t)n;
 }
 
-bool wd_httpd_respond(struct wd_httpd_request *r, unsigned status, const char *const *headers, const char *body, size_t len,
-                      int64_t filler) {
-  if (!r->connection || !r->daemon || r->response) return false;
-  int64_t *size = NULL;
-  if (filler > 0) {
-    size = malloc(sizeof(*size));
-    if (!size) return false;
-    *size = filler;
-    r->response = MHD_create_response_from_callback((uint64_t)filler, 65536, on_fill, size, free);
-  } else {
-    r->response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+static struct MHD_Response *new_response(const char *body, size_t len, int64_t filler) {
+  if (filler <= 0) return MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+  int64_t *size = malloc(sizeof(*size));
+  if (!size) return NULL;
+  *size = filler;
+  struct MHD_Response *response = MHD_create_response_from_callback((uint64_t)filler, 65536, on_fill, size, free);
+  if (!response) free(size);
+  return response;
+}
+
+int wd_httpd_respond(struct wd_httpd_request *r, unsigned status, const char *const *headers, const char *body, size_t len, int64_t filler) {
+  if (!r->connection || !r->daemon || r->response) return -ENOTCONN;
+  struct MHD_Response *response = new_response(body, len, filler);
+  if (!response) return -ENOMEM;
+  for (size_t i = 0; headers && headers[i]; i += 2) {
+    if (MHD_add_response_header(response, headers[i], headers[i + 1]) == MHD_YES) continue;
+    MHD_destroy_response(response);
+    return -EINVAL;
   }
-  if (!r->response) {
-    free(size);
-    return false;
-  }
-  for (size_t i = 0; headers && headers[i]; i += 2) MHD_add_response_header(r->response, headers[i], headers[i + 1]);
+  r->response = response;
   r->status = status;
   struct wd_httpd *d = r->daemon;
   MHD_resume_connection(r->connection);
   run(d);
-  return true;
+  return 0;
 }
 
 void wd_httpd_release(struct wd_httpd_request *r) {

@@ -16,7 +16,7 @@ struct wd_httpd_options {
   const char *certificate, *key;    // PEM; NULL: plain HTTP. Copied by libmicrohttpd.
   unsigned connections, per_client; // most at once
   int64_t body_most;                // bytes of a request's body; more is answered with 413
-  wd_ns deadline;                   // of one connection, from its first byte to its last
+  wd_ns deadline;                   // of one request, from the connection (or the answer before) to the answer's last byte
 };
 
 // NULL with a message in `error` when it cannot listen.
@@ -44,9 +44,9 @@ void wd_httpd_each(const struct wd_httpd_request *r, enum wd_httpd_kind kind,
                    void (*fn)(void *ctx, const char *name, const char *value), void *ctx);
 
 // Answers: `len` bytes of `body` (copied), or `filler` bytes of filling when it is over 0. Headers
-// come as pairs, ended by NULL. False when the client has gone or it was answered before.
-bool wd_httpd_respond(struct wd_httpd_request *r, unsigned status, const char *const *headers, const char *body, size_t len,
-                      int64_t filler);
+// come as pairs, ended by NULL. 0, -ENOTCONN when the client has gone or it was answered before, -EINVAL
+// for a header that HTTP does not allow, -ENOMEM.
+int wd_httpd_respond(struct wd_httpd_request *r, unsigned status, const char *const *headers, const char *body, size_t len, int64_t filler);
 
 // The Lua side needs it no more; unanswered it becomes a 500.
 void wd_httpd_release(struct wd_httpd_request *r);

@@ -29,11 +29,10 @@ struct receive_op {
   struct datagram *socket;
 };
 
+// Leaves the watch as it is: the next receive mostly follows at once, and on_event puts it right.
 static void receive_stop(struct wd_op *op) {
   struct receive_op *r = (struct receive_op *)op;
-  if (!r->socket || r->socket->waiting != r) return;
-  r->socket->waiting = NULL;
-  wd_watch_set(&r->socket->watch, 0);
+  if (r->socket && r->socket->waiting == r) r->socket->waiting = NULL;
 }
 
 static const struct wd_op_class receive_class = {.name = "receive", .stop = receive_stop};
@@ -45,7 +44,10 @@ static void on_event(struct wd_watch *w, uint32_t events) {
   int error;
   socklen_t len = sizeof(error);
   getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len); // an ICMP error for an earlier answer is nobody's
-  if (d->waiting) wd_op_complete(&d->waiting->op, WD_OK);
+  if (d->waiting)
+    wd_op_complete(&d->waiting->op, WD_OK);
+  else
+    wd_watch_set(w, 0);
 }
 
 static struct datagram *check_socket(lua_State *L) {
@@ -136,7 +138,9 @@ static int l_send(lua_State *L) {
   size_t n;
   const char *bytes = luaL_checklstring(L, 2, &n);
   struct wd_addr to;
-  if (!wd_addr_parse(&to, luaL_checkstring(L, 3), (uint16_t)luaL_checkinteger(L, 4))) return luaL_argerror(L, 3, "expected an IP address");
+  lua_Integer port = luaL_checkinteger(L, 4);
+  luaL_argcheck(L, port >= 1 && port <= 65535, 4, "expected a port from 1 to 65535");
+  if (!wd_addr_parse(&to, luaL_checkstring(L, 3), (uint16_t)port)) return luaL_argerror(L, 3, "expected an IP address");
   if (!wd_watch_active(&d->watch)) return fail(L, -1, EBADF);
   if (sendto(d->watch.fd, bytes, n, MSG_NOSIGNAL, &to.sa, wd_addr_len(&to)) < 0) return fail(L, -1, errno);
   lua_pushboolean(L, 1);

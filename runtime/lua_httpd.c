@@ -1,8 +1,10 @@
 // waddle.core.httpd: HTTP listeners for scripts. lua/waddle/serve.lua makes servers of them.
+#include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
 
+#include "runtime/addr.h"
 #include "runtime/httpd.h"
 #include "runtime/lua_modules.h"
 #include "runtime/reader.h"
@@ -26,7 +28,7 @@ static const struct wd_field option_fields[] = {
   WD_FIELD(O, connections, "connections", WD_T_INT, .def = "1000", .min = 1, .max = 100000, .help = "most connections at once"),
   WD_FIELD(O, per_client, "per_client", WD_T_INT, .def = "0", .min = 0, .max = 100000, .help = "most connections of one address; 0: no limit of its own"),
   WD_FIELD(O, o.body_most, "body_most", WD_T_BYTES, .def = "1MiB", .min = 0, .max = 1e9, .help = "largest body of a request"),
-  WD_FIELD(O, o.deadline, "deadline", WD_T_DURATION, .def = "60", .min = 0.01, .max = 86400, .help = "longest life of a connection"),
+  WD_FIELD(O, o.deadline, "deadline", WD_T_DURATION, .def = "60", .min = 0.01, .max = 86400, .help = "longest time for one request and its answer"),
   {0}};
 #undef O
 static const struct wd_desc option_desc = {"serve.http", option_fields, sizeof(struct options)};
@@ -60,6 +62,8 @@ static int l_open(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   wd_read(L, "serve.http", &option_desc, lua_isnil(L, 1) ? 0 : 1, 0, arena, &o);
+  struct wd_addr addr;
+  if (!wd_addr_parse(&addr, o.o.address, 0)) return wd_vm_error(L, "serve.http: expected an IP address to listen on, got \"%.100s\"", o.o.address);
   if (!o.o.certificate != !o.o.key) return wd_vm_error(L, "serve.http: certificate and key go together");
   o.o.port = (uint16_t)o.port;
   o.o.connections = (unsigned)o.connections;
@@ -172,15 +176,17 @@ static int l_port(lua_State *L) {
   return 1;
 }
 
-// respond(status, headers | nil, body | filler bytes) -> whether the client was still there
+// respond(status, headers | nil, body | nil [, bytes of filling]) -> whether the client was still there.
+// Raises for what is no answer: a header that HTTP does not allow, a body that is no text.
 static int l_respond(lua_State *L) {
   struct wd_httpd_request **slot = luaL_checkudata(L, 1, request_type);
   lua_Integer status = luaL_checkinteger(L, 2);
   luaL_argcheck(L, status >= 100 && status <= 999, 2, "expected a status from 100 to 999");
   const char *pairs[2 * HEADERS_MOST + 1] = {0};
   size_t n = 0, len = 0;
-  int64_t filler = lua_isinteger(L, 4) ? lua_tointeger(L, 4) : 0;
-  const char *body = filler ? "" : luaL_optlstring(L, 4, "", &len);
+  const char *body = luaL_optlstring(L, 4, "", &len);
+  lua_Integer filler = luaL_optinteger(L, 5, 0);
+  luaL_argcheck(L, filler >= 0, 5, "expected 0 or more bytes");
   if (!lua_isnoneornil(L, 3)) {
     luaL_checktype(L, 3, LUA_TTABLE);
     luaL_checkstack(L, 2 * HEADERS_MOST + 4, "headers");
@@ -192,7 +198,9 @@ static int l_respond(lua_State *L) {
       lua_pushvalue(L, -3);
     }
   }
-  lua_pushboolean(L, *slot && wd_httpd_respond(*slot, (unsigned)status, pairs, body, len, filler));
+  int rc = *slot ? wd_httpd_respond(*slot, (unsigned)status, pairs, body, len, filler) : -ENOTCONN;
+  if (rc == -EINVAL) return luaL_argerror(L, 3, "a name or a value that HTTP does not allow");
+  lua_pushboolean(L, rc == 0);
   return 1;
 }
 

@@ -25,6 +25,7 @@ struct listener {
   struct accept_op *waiting;
   struct wd_addr local;
   char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; // of a Unix socket, removed at close
+  ino_t inode;                                               // of that file: one made in its place by another is left alone
   unsigned open, most; // connections now, and allowed
   struct wd_tls_server *tls; // NULL: plain
 };
@@ -40,11 +41,10 @@ static void update(struct listener *l) {
   if (wd_watch_active(&l->watch)) wd_watch_set(&l->watch, l->waiting && l->open < l->most ? EPOLLIN : 0);
 }
 
+// Leaves the watch as it is: the next accept mostly follows at once, and on_event puts it right.
 static void accept_stop(struct wd_op *op) {
   struct accept_op *a = (struct accept_op *)op;
-  if (!a->listener || a->listener->waiting != a) return;
-  a->listener->waiting = NULL;
-  update(a->listener);
+  if (a->listener && a->listener->waiting == a) a->listener->waiting = NULL;
 }
 
 static void accept_destroy(struct wd_op *op) {
@@ -59,7 +59,7 @@ static void on_event(struct wd_watch *w, uint32_t events) {
   (void)events;
   struct listener *l = WD_CONTAINER(w, struct listener, watch);
   struct accept_op *a = l->waiting;
-  if (!a) {
+  if (!a || l->open >= l->most) {
     update(l);
     return;
   }
@@ -71,9 +71,10 @@ static void on_event(struct wd_watch *w, uint32_t events) {
 }
 
 static void close_listener(struct listener *l) {
+  struct stat st;
   if (!wd_watch_active(&l->watch)) return;
   wd_watch_close(&l->watch);
-  if (l->path[0]) unlink(l->path);
+  if (l->path[0] && lstat(l->path, &st) == 0 && st.st_ino == l->inode) unlink(l->path);
   if (l->waiting) wd_op_complete(&l->waiting->op, WD_E_CANCELLED);
 }
 
@@ -132,7 +133,7 @@ static int l_tcp(lua_State *L) {
   if (fd < 0) return fail(L, fd, errno);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (wd_addr_family(&addr) == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-  if (bind(fd, &addr.sa, wd_addr_len(&addr)) || listen(fd, 1024)) return fail(L, fd, errno);
+  if (bind(fd, &addr.sa, wd_addr_len(&addr)) || listen(fd, SOMAXCONN)) return fail(L, fd, errno);
   struct sockaddr_storage sa;
   socklen_t len = sizeof(sa);
   if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0) wd_addr_from_sockaddr(&l->local, (struct sockaddr *)&sa, len);
@@ -140,38 +141,49 @@ static int l_tcp(lua_State *L) {
   return rc ? fail(L, fd, -rc) : 1;
 }
 
-// True when somebody answers at the socket; a file that nobody listens on is a left-over.
-static bool somebody_listens(const struct sockaddr_un *un) {
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  bool yes = fd >= 0 && connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0;
+// A socket file that refuses is a left-over; one with a full queue, or that we may not connect to, is somebody's.
+static bool left_over(const struct sockaddr_un *un) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  bool refused = fd >= 0 && connect(fd, (const struct sockaddr *)un, sizeof(*un)) && errno == ECONNREFUSED;
   if (fd >= 0) close(fd);
-  return yes;
+  return refused;
+}
+
+// Fills in the address; a path too long, or with a zero byte in it (which would mean another name), raises.
+static void check_path(lua_State *L, struct sockaddr_un *un) {
+  size_t n;
+  const char *path = luaL_checklstring(L, 1, &n);
+  *un = (struct sockaddr_un){.sun_family = AF_UNIX};
+  if (n == 0 || n >= sizeof(un->sun_path) || strlen(path) != n)
+    wd_vm_error(L, "the path of a Unix socket is 1 to %d bytes long, got %d", (int)sizeof(un->sun_path) - 1, (int)n);
+  memcpy(un->sun_path, path, n);
 }
 
 // unix(path, mode, most) -> listener | nil, message. A left-over socket file is replaced.
 static int l_unix(lua_State *L) {
-  size_t n;
-  const char *path = luaL_checklstring(L, 1, &n);
-  struct sockaddr_un un = {.sun_family = AF_UNIX};
-  luaL_argcheck(L, n > 0 && n < sizeof(un.sun_path), 1, "the path of a Unix socket is 1 to 107 bytes long");
-  memcpy(un.sun_path, path, n);
+  struct sockaddr_un un;
+  check_path(L, &un);
   lua_Integer mode = luaL_checkinteger(L, 2), most = luaL_checkinteger(L, 3);
   struct listener *l = new_listener(L, most);
   struct stat st;
-  if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
-    if (somebody_listens(&un)) return fail(L, -1, EADDRINUSE);
-    unlink(path);
+  if (lstat(un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (!left_over(&un)) return fail(L, -1, EADDRINUSE);
+    unlink(un.sun_path);
   }
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(L, fd, errno);
-  mode_t old = umask((mode_t)(~mode & 0777)); // bind makes the file: it must never be open wider
-  int bound = bind(fd, (struct sockaddr *)&un, sizeof(un)), error = errno;
-  umask(old);
-  if (bound) return fail(L, fd, error);
-  memcpy(l->path, path, n);
-  if (listen(fd, 16)) return fail(L, fd, errno);
-  int rc = wd_watch_start(l->loop, &l->watch, fd, 0);
-  return rc ? fail(L, fd, -rc) : 1;
+  // bind makes the file with the socket's own bits less the umask (unix(7)), so that it is never open wider
+  // than asked for; what the umask took is given back afterwards.
+  if (fchmod(fd, (mode_t)mode & 0777) || bind(fd, (struct sockaddr *)&un, sizeof(un))) return fail(L, fd, errno);
+  int rc = chmod(un.sun_path, (mode_t)mode & 0777) || listen(fd, SOMAXCONN) || lstat(un.sun_path, &st) ? -errno : 0;
+  if (rc == 0) rc = wd_watch_start(l->loop, &l->watch, fd, 0);
+  if (rc) {
+    unlink(un.sun_path);
+    return fail(L, fd, -rc);
+  }
+  l->inode = st.st_ino;
+  memcpy(l->path, un.sun_path, sizeof(l->path));
+  return 1;
 }
 
 static void on_conn_closed(struct wd_conn *c) {
@@ -226,11 +238,8 @@ static int l_accept(lua_State *L) {
 
 // dial_unix(path) -> connection | nil, message
 static int l_dial_unix(lua_State *L) {
-  size_t n;
-  const char *path = luaL_checklstring(L, 1, &n);
-  struct sockaddr_un un = {.sun_family = AF_UNIX};
-  luaL_argcheck(L, n > 0 && n < sizeof(un.sun_path), 1, "the path of a Unix socket is 1 to 107 bytes long");
-  memcpy(un.sun_path, path, n);
+  struct sockaddr_un un;
+  check_path(L, &un);
   struct wd_conn *c = wd_lua_conn_push(L, 1);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un))) return fail(L, fd, errno);

@@ -32,8 +32,10 @@ return cli.command {
     for _, service in ipairs(reflect.services) do
       ports[service.name] = args[service.name] and (args.random and 0 or args[service.name])
     end
-    local servers, err = reflect.start {address = args.address, ports = ports}
-    if not servers then
+    local called, servers, err = pcall(reflect.start, {address = args.address, ports = ports})
+    if not called then
+      cli.usage_error("reflect", cli.plain_message(servers))
+    elseif not servers then
       io.stderr:write("waddle reflect: ", err, "\n")
       return 1
     end

@@ -6,10 +6,12 @@ local core = require "waddle.core.listen"
 local json = require "waddle.json"
 local serve = require "waddle.serve"
 local sys = require "waddle.core.sys"
+local task = require "waddle.core.task"
 
 local control = {}
 
 local LONGEST_SILENCE = 30 -- seconds between two questions on one connection
+local LARGEST_ANSWER = 64 << 20
 
 --- Where the socket goes: WADDLE_CONTROL ("none" for no socket), else the runtime directory that
 -- systemd or the session gives, else /run/waddle. nil for none.
@@ -76,15 +78,37 @@ function control.open(opts)
   end}
 end
 
---- ask(path, line [, timeout]) -> value | nil, message: one question to a running waddle.
+-- A line of any length up to LARGEST_ANSWER, by `deadline` (task.now()).
+local function read_answer(conn, deadline)
+  local pieces, size = {}, 0
+  repeat
+    local bytes, why = conn:read(nil, math.max(0, deadline - task.now()))
+    if not bytes then
+      return nil, why
+    end
+    pieces[#pieces + 1] = bytes
+    size = size + #bytes
+    if size > LARGEST_ANSWER then
+      return nil, "answer too long"
+    end
+  until bytes:find("\n", 1, true)
+  return (table.concat(pieces):match("^[^\n]*"))
+end
+
+--- ask(path, line [, timeout]) -> value | nil, message: one question to a running waddle. `timeout` is
+-- in seconds, 30 by default. Raises for more than one line.
 function control.ask(path, line, timeout)
+  if line:find("\n", 1, true) then
+    error("control.ask: expected one line", 2)
+  end
   local conn, err = core.dial_unix(path)
   if not conn then
     return nil, ("%s: %s"):format(path, err)
   end
   local guard <close> = conn -- luacheck: ignore 211
-  conn:write(line .. "\n", timeout or LONGEST_SILENCE)
-  local text, why = conn:read_line(timeout or LONGEST_SILENCE)
+  local deadline = task.now() + (timeout or LONGEST_SILENCE)
+  conn:write(line .. "\n", timeout or LONGEST_SILENCE) -- one that cannot be said may be refused in words: read on
+  local text, why = read_answer(conn, deadline)
   if not text then
     return nil, ("%s: %s"):format(path, why)
   end

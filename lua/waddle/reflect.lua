@@ -22,6 +22,7 @@ reflect.services = {
 }
 
 local LARGEST_BODY, LONGEST_DELAY, MOST_REDIRECTS = 16 << 30, 300, 50
+local FREE_PORT_TRIES = 10
 
 local zone_text = [[
 $ORIGIN waddle.test.
@@ -54,11 +55,11 @@ local pages = {
   [""] = function() return {body = "waddle " .. core.version .. " reflects\n"} end,
   status = function(rest)
     local n = math.tointeger(bounded(rest, 599))
-    return n and n >= 200 and {status = n, body = n .. "\n"}
+    return n and n >= 200 and {status = n, body = ("%d\n"):format(n)}
   end,
   bytes = function(rest)
     local n = math.tointeger(bounded(rest, LARGEST_BODY))
-    return n and (n == 0 and {body = ""} or {filler = n})
+    return n and {filler = n}
   end,
   delay = function(rest)
     local span = bounded(rest, LONGEST_DELAY)
@@ -151,8 +152,7 @@ function starters.udp(at)
 end
 
 -- UDP and TCP on one port: where any port will do, UDP takes the one that TCP was given.
-function starters.dns(at)
-  local names = assert(zone.read(zone_text))
+local function start_dns(at, names)
   local stream, err = serve.tcp {address = at.address, port = at.port, handler = dns_stream(names)}
   if not stream then
     return nil, err
@@ -169,6 +169,18 @@ function starters.dns(at)
   end}
 end
 
+function starters.dns(at)
+  local names = assert(zone.read(zone_text))
+  local server, err
+  for _ = 1, at.port == 0 and FREE_PORT_TRIES or 1 do -- another's UDP socket may have the port that was free for TCP
+    server, err = start_dns(at, names)
+    if server then
+      break
+    end
+  end
+  return server, err
+end
+
 local function close_all(self)
   for _, server in ipairs(self.servers) do
     server:close()
@@ -176,7 +188,7 @@ local function close_all(self)
 end
 
 --- start{address="127.0.0.1", ports={http=8088, dns=0, ...}} -> {address, http=port, ..., certificate=PEM,
--- fingerprint=, close=function} | nil, message. `ports` names the services to run, 0 for any free port;
+-- fingerprint=, close=function} | nil, message. Raises for what is no IP address. `ports` names the services to run, 0 for any free port;
 -- without it all run on free ports. The certificate is made at start and is its own CA.
 function reflect.start(opts)
   opts = opts or {}

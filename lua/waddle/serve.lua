@@ -1,6 +1,7 @@
 -- Listeners for scripts: TCP, UDP, Unix and HTTP servers whose handlers are tasks. A server ends with
 -- the task that opened it, with server:close(), or as a to-be-closed variable.
--- Limits against slow and greedy clients: connections at once, a life for each, sizes.
+-- Limits against slow and greedy clients: connections at once, in all and of one address, a time for
+-- each, sizes.
 
 local core = {
   listen = require "waddle.core.listen",
@@ -27,6 +28,24 @@ local function log_error(what, err)
   require("waddle.core.sys").log("error", ("%s: handler failed: %s"):format(what, tostring(err)))
 end
 
+-- Integer options: least and most.
+local RANGES = {port = {0, 65535}, connections = {1, 1000000}, per_client = {0, 1000000}, mode = {0, 511}}
+
+-- Why a value cannot be an option whose default is `default`, or nil; `deadline` may be text.
+local function misfit(key, value, default)
+  if key == "deadline" then
+    return select(2, duration.parse(value))
+  elseif RANGES[key] then
+    local least, most = table.unpack(RANGES[key])
+    local n = math.type(value) == "integer" and value
+    if not n or n < least or n > most then
+      return ("expected an integer from %d to %d, got %s"):format(least, most, tostring(value))
+    end
+  elseif type(value) ~= type(default) then
+    return ("expected a %s, got %s"):format(type(default), type(value))
+  end
+end
+
 local function read_options(what, opts, known)
   if type(opts) ~= "table" then
     error(("%s: expected a table of options, got %s"):format(what, type(opts)), 3)
@@ -40,11 +59,13 @@ local function read_options(what, opts, known)
       local near = require("waddle.nearest").find(tostring(key), known)
       error(("%s: unknown field '%s'%s"):format(what, tostring(key), near and ("; did you mean '" .. near .. "'?") or ""), 3)
     end
-    if known[key] ~= nil and type(value) ~= type(known[key]) and not (key == "deadline" and type(value) == "string") then
-      error(("%s: field '%s': expected a %s, got %s"):format(what, key, type(known[key]), type(value)), 3)
+    local why = key ~= "handler" and misfit(key, value, known[key])
+    if why then
+      error(("%s: field '%s': %s"):format(what, key, why), 3)
     end
     o[key] = value
   end
+  o.deadline = o.deadline and duration.parse(o.deadline)
   if type(o.handler) ~= "function" then
     error(("%s: field 'handler': expected a function, got %s"):format(what, type(o.handler)), 3)
   end
@@ -63,22 +84,38 @@ local function start(listener, err, what, place, loop)
   return self
 end
 
+-- Runs fn(...) in a task of its own for at most `deadline` seconds; then, or when it ends, lets go of `held`.
+local function bounded(held, deadline, fn, ...)
+  task.spawn(function(...)
+    local guard <close> = held -- luacheck: ignore 211
+    task.wait({task.spawn(fn, ...)}, deadline)
+  end, ...)
+end
+
 -- Accepts until the listener closes; each connection gets a task and at most `deadline` seconds.
-local function accept_loop(what, handler, deadline)
+local function accept_loop(what, o)
+  local open = {} -- connections by the client's address
+  local function handle(conn, peer)
+    local counted <close> = setmetatable({}, {__close = function() -- luacheck: ignore 211
+      open[peer] = open[peer] > 1 and open[peer] - 1 or nil
+    end})
+    local ok, failure = xpcall(o.handler, debug.traceback, conn)
+    if not ok then
+      log_error(what, failure)
+    end
+  end
   return function(listener)
     while true do
       local conn, err = listener:accept()
       if conn then
-        task.spawn(function()
-          local guard <close> = conn -- luacheck: ignore 211
-          local running = task.spawn(function()
-            local ok, failure = xpcall(handler, debug.traceback, conn)
-            if not ok then
-              log_error(what, failure)
-            end
-          end)
-          task.wait({running}, deadline)
-        end)
+        local peer = conn:peer()
+        local count = open[peer] or 0
+        if o.per_client and o.per_client > 0 and count >= o.per_client then
+          conn:close()
+        else
+          open[peer] = count + 1
+          bounded(conn, o.deadline, handle, conn, peer)
+        end
       elseif err == "closed" then
         return
       else
@@ -89,20 +126,21 @@ local function accept_loop(what, handler, deadline)
   end
 end
 
---- serve.tcp{address="127.0.0.1", port=0, connections=1000, deadline=60, certificate=, key= (PEM: TLS),
--- handler=function(conn) end} -> server {address, port} | nil, message. Each connection is handled in a task of its own and closed
--- when the handler returns or after `deadline` seconds. conn:read([most [, timeout]]) -> bytes | nil, why;
+--- serve.tcp{address="127.0.0.1", port=0, connections=1000, per_client=0 (no limit of its own),
+-- deadline=60, certificate=, key= (PEM: TLS), handler=function(conn) end} -> server {address, port} | nil,
+-- message. Each connection is handled in a task of its own and closed when the handler returns or after
+-- `deadline` seconds. More connections than `connections` wait; more of one address are closed. conn:read([most [, timeout]]) -> bytes | nil, why;
 -- conn:read_line([timeout]); conn:write(bytes [, timeout]); conn:finish() sends our end; conn:close();
 -- conn:reset() closes with an RST; conn:peer() -> address, port.
 function serve.tcp(opts)
-  local o = read_options("serve.tcp", opts, {address = "127.0.0.1", port = 0, connections = 1000, deadline = 60, certificate = "", key = ""})
+  local o = read_options("serve.tcp", opts,
+    {address = "127.0.0.1", port = 0, connections = 1000, per_client = 0, deadline = 60, certificate = "", key = ""})
   if (o.certificate == "") ~= (o.key == "") then
     error("serve.tcp: certificate and key go together", 2)
   end
   local secure = o.certificate ~= ""
   local listener, err = core.listen.tcp(o.address, o.port, o.connections, secure and o.certificate or nil, secure and o.key or nil)
-  local self, message = start(listener, err, "serve.tcp", o.address .. " port " .. o.port,
-    accept_loop("serve.tcp", o.handler, duration.parse(o.deadline)))
+  local self, message = start(listener, err, "serve.tcp", o.address .. " port " .. o.port, accept_loop("serve.tcp", o))
   if not self then
     return nil, message
   end
@@ -115,7 +153,7 @@ end
 function serve.unix(opts)
   local o = read_options("serve.unix", opts, {path = "", mode = 384, connections = 16, deadline = 60})
   local listener, err = core.listen.unix(o.path, o.mode, o.connections)
-  local self, message = start(listener, err, "serve.unix", o.path, accept_loop("serve.unix", o.handler, duration.parse(o.deadline)))
+  local self, message = start(listener, err, "serve.unix", o.path, accept_loop("serve.unix", o))
   if not self then
     return nil, message
   end
@@ -155,23 +193,25 @@ function serve.udp(opts)
 end
 
 local function answer_request(handler, request)
-  local handle <close> = setmetatable({}, {__close = function() request.handle:release() end}) -- luacheck: ignore 211
-  local ok, answer = xpcall(handler, debug.traceback, request)
+  local ok, failure = xpcall(function()
+    local answer = handler(request)
+    if type(answer) == "table" then
+      request.handle:respond(answer.status or 200, answer.headers, answer.body, answer.filler)
+    else
+      request.handle:respond(answer and 200 or 404, nil, answer and tostring(answer) or "not found\n")
+    end
+  end, debug.traceback)
   if not ok then
-    log_error("serve.http", answer)
+    log_error("serve.http", failure)
     request.handle:respond(500, nil, "internal error\n")
-  elseif type(answer) == "table" then
-    request.handle:respond(answer.status or 200, answer.headers, answer.filler or answer.body or "")
-  else
-    request.handle:respond(answer and 200 or 404, nil, answer and tostring(answer) or "not found\n")
   end
 end
 
 --- serve.http{address="127.0.0.1", port=0, certificate=, key= (PEM: HTTPS), connections=1000,
--- per_client=0, body_most="1MiB", deadline=60, handler=function(request) return answer end}
--- -> server {address, port} | nil, message. request = {method, path, version, peer, headers (lower case),
+-- per_client=0, body_most="1MiB", deadline=60 (seconds for one request and its answer),
+-- handler=function(request) return answer end} -> server {address, port} | nil, message. request = {method, path, version, peer, headers (lower case),
 -- query, body}; answer = {status=200, headers={}, body="" | filler=bytes}, a string (200), or nil (404).
--- Each request is handled in a task of its own.
+-- Each request is handled in a task of its own; one without an answer in time becomes a 500.
 function serve.http(opts)
   if type(opts) ~= "table" or type(opts.handler) ~= "function" then
     error("serve.http: field 'handler': expected a function", 2)
@@ -181,11 +221,13 @@ function serve.http(opts)
     settings[key] = key ~= "handler" and value or nil
   end
   local listener, err = core.httpd.open(settings)
-  local self, message = start(listener, err, "serve.http", opts.address or "127.0.0.1", function()
+  local deadline = duration.parse(opts.deadline or 60)
+  local place = ("%s port %s"):format(opts.address or "127.0.0.1", opts.port or 0)
+  local self, message = start(listener, err, "serve.http", place, function()
     while true do
       local request, why = listener:next()
       if request then
-        task.spawn(answer_request, opts.handler, request)
+        bounded(request.handle, deadline, answer_request, opts.handler, request)
       elseif why == "closed" then
         return
       end

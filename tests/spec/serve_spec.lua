@@ -1,0 +1,539 @@
+-- serve: what handlers see, and what slow, greedy and vanished clients do to a server.
+
+local cert = require "waddle.core.cert"
+local http = require "waddle.http"
+local listen = require "waddle.core.listen"
+local program = require "tests.support.program"
+local serve = require "waddle.serve"
+local spec = require "tests.support.spec"
+local task = require "waddle.task"
+local tcp = require "waddle.tcp"
+local udp = require "waddle.udp"
+
+local function at(server)
+  return "127.0.0.1:" .. server.port
+end
+
+local function url(server, path)
+  return ("http://127.0.0.1:%d%s"):format(server.port, path or "/")
+end
+
+-- A client written in bash, for what no probe does. `body` finds the connection at descriptor 3. Gives a function that waits for its end: code, stdout.
+local function client(server, body, seconds)
+  return program.start(("exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d && { %s; }'"):format(server.port, body), seconds)
+end
+
+local function exchange(server, send, expect, timeout)
+  return tcp.connect(at(server), {timeout = timeout or 5, dialogue = {{send = send}, {expect = expect, max_bytes = 1 << 20}}})
+end
+
+describe("serve.tcp", function()
+  it("gives the handler lines, bytes, the client's address and a way to end", function()
+    local seen = {}
+    local server <close> = serve.tcp {handler = function(conn)
+      seen.peer, seen.port = conn:peer()
+      seen.line = conn:read_line(5)
+      seen.three = conn:read(3, 5)
+      conn:write("so ")
+      conn:write("be it\n")
+      conn:finish()
+      seen.rest = conn:read(nil, 5)
+      seen.last, seen.why = conn:read(1, 5)
+    end}
+    assert.is_true(exchange(server, "hello there\r\nabcdef", "so be it").success)
+    spec.eventually(function() return seen.why end)
+    assert.equal("127.0.0.1", seen.peer)
+    assert.is_true(seen.port > 0)
+    assert.equal("hello there", seen.line)
+    assert.equal("abc", seen.three)
+    assert.equal("def", seen.rest)
+    assert.is_nil(seen.last)
+    assert.equal("closed", seen.why)
+  end)
+
+  it("still gives what a client sent before it hung up, though nobody read at that moment", function()
+    local gone, line = task.channel(1), nil
+    local server <close> = serve.tcp {handler = function(conn)
+      conn:finish()
+      gone:receive()
+      line = conn:read_line(5)
+    end}
+    assert.is_true(tcp.connect(at(server), {dialogue = {{send = "last words\n"}}}).success)
+    task.sleep(0) -- the hang-up is handed out
+    gone:send(true)
+    assert.equal("last words", spec.eventually(function() return line end))
+  end)
+
+  it("does not turn in circles over a client that hung up", function()
+    local done
+    local server <close> = serve.tcp {handler = function(conn)
+      conn:finish()
+      task.sleep(0.3)
+      done = true
+    end}
+    local core = require "waddle.core"
+    assert.is_true(tcp.connect(at(server)).success)
+    local before = os.clock()
+    spec.eventually(function() return done end)
+    assert.is_true(os.clock() - before < 0.2, "the processor was busy while everybody slept")
+    assert.is_number(core.stats().tasks)
+  end)
+
+  it("keeps 64 KiB of a line and no more", function()
+    local why, kept
+    local server <close> = serve.tcp {handler = function(conn)
+      _, why = conn:read_line(5)
+      kept = conn:read(65536, 5)
+    end}
+    exchange(server, ("x"):rep(200000), "never", 1)
+    spec.eventually(function() return kept end)
+    assert.equal("line too long", why)
+    assert.equal(65536, #kept)
+  end)
+
+  it("cuts a client that drips when its time is over", function()
+    local server <close> = serve.tcp {deadline = 0.3, handler = function(conn) conn:read_line() end}
+    local began = task.now()
+    client(server, "while printf x >&3 2>/dev/null; do sleep 0.02; done", 10)()
+    assert.is_true(task.now() - began < 5)
+  end)
+
+  it("does not wait for a client that never reads", function()
+    local ok, why
+    local server <close> = serve.tcp {handler = function(conn) ok, why = conn:write(("x"):rep(1 << 26), 0.2) end}
+    client(server, "sleep 1", 5)()
+    assert.is_nil(ok)
+    assert.equal("timeout", why)
+  end)
+
+  it("lets newcomers wait while the house is full", function()
+    local inside, leave = 0, task.channel(8)
+    local server <close> = serve.tcp {connections = 2, handler = function(conn)
+      inside = inside + 1
+      conn:write("come in\n")
+      leave:receive()
+      inside = inside - 1
+    end}
+    local results = {}
+    for i = 1, 3 do
+      task.spawn(function() results[i] = tcp.connect(at(server), {timeout = 5, dialogue = {{expect = "come in"}, {expect = "never"}}}) end)
+    end
+    spec.eventually(function() return inside == 2 end)
+    for _ = 1, 10 do
+      task.sleep(0)
+      assert.equal(2, inside)
+    end
+    leave:send(true)
+    spec.eventually(function() return inside == 2 and (results[1] or results[2] or results[3]) end)
+    leave:send(true)
+    leave:send(true)
+    spec.eventually(function() return results[1] and results[2] and results[3] end)
+    for i = 1, 3 do -- each of them was let in, and heard the end
+      assert.equal("protocol: step 2, expect \"never\": the peer closed the connection first", results[i].error .. ": " .. results[i].error_detail)
+    end
+  end)
+
+  it("closes what is over the limit of one client, and takes it again later", function()
+    local leave, inside = task.channel(1), false
+    local server <close> = serve.tcp {per_client = 1, handler = function(conn)
+      conn:write("come in\n")
+      inside = true
+      leave:receive()
+    end}
+    local first = task.spawn(function() return tcp.connect(at(server), {dialogue = {{expect = "come in"}, {expect = "never"}}}) end)
+    spec.eventually(function() return inside end)
+    assert.is_false(tcp.connect(at(server), {dialogue = {{expect = "come in"}}}).success)
+    leave:send(true)
+    first:join()
+    leave:send(true)
+    assert.is_true(tcp.connect(at(server), {dialogue = {{expect = "come in"}}}).success)
+  end)
+
+  it("goes on after a handler that raised", function()
+    local code, out, err = program.run {"-e", [[
+      local n = 0
+      local server = serve.tcp {handler = function(conn)
+        n = n + 1
+        if n == 1 then error("what a mess") end
+        conn:write("fine\n")
+      end}
+      local where = "127.0.0.1:" .. server.port
+      print(tcp.connect(where, {dialogue = {{expect = "fine"}}}).success)
+      print(tcp.connect(where, {dialogue = {{expect = "fine"}}}).success)
+    ]]}
+    assert.equal(0, code)
+    assert.equal("false\ntrue\n", out)
+    assert.matches("serve.tcp: handler failed: .*what a mess", err)
+  end)
+
+  it("can be closed by its own handler, and gives its port back", function()
+    local server
+    server = serve.tcp {handler = function() server:close() end}
+    tcp.connect(at(server))
+    local again = spec.eventually(function() return (serve.tcp {port = server.port, handler = function() end}) end)
+    again:close()
+  end)
+
+  it("ends with the task that opened it, its connections too", function()
+    local port, inside
+    local owner = task.spawn(function()
+      port = serve.tcp({handler = function(conn)
+        inside = true
+        conn:read()
+      end}).port
+      task.sleep(1000)
+    end)
+    spec.eventually(function() return port end)
+    local held = task.spawn(function() return tcp.connect("127.0.0.1:" .. port, {timeout = 5, dialogue = {{expect = "never"}}}) end)
+    spec.eventually(function() return inside end)
+    owner:cancel()
+    assert.is_false(held:join().success)
+    assert.equal("connection_refused", tcp.connect("127.0.0.1:" .. port).error)
+  end)
+
+  it("lets one task read at a time", function()
+    local message
+    local server <close> = serve.tcp {handler = function(conn)
+      local other = task.spawn(function() conn:read() end)
+      task.sleep(0)
+      message = select(2, pcall(conn.read, conn))
+      other:cancel()
+    end}
+    tcp.connect(at(server), {timeout = 1, dialogue = {{expect = "never"}}})
+    assert.matches("another task reads this connection", message)
+  end)
+
+  it("tells misuse by name", function()
+    local handler = function() end
+    assert.error_matches(function() serve.tcp {} end, "field 'handler': expected a function, got nil")
+    assert.error_matches(function() serve.tcp {handler = handler, prot = 1} end, "unknown field 'prot'; did you mean 'port'")
+    assert.error_matches(function() serve.tcp {handler = handler, port = 65536} end, "'port': expected an integer from 0 to 65535, got 65536")
+    assert.error_matches(function() serve.tcp {handler = handler, connections = 0} end, "'connections': expected an integer from 1")
+    assert.error_matches(function() serve.tcp {handler = handler, deadline = "soon"} end, "'deadline': expected seconds")
+    assert.error_matches(function() serve.tcp {handler = handler, address = "example"} end, "expected an IP address to listen on, got \"example\"")
+    assert.error_matches(function() serve.tcp {handler = handler, key = "x"} end, "certificate and key go together")
+    local server <close> = serve.tcp {handler = handler}
+    local none, message = serve.tcp {handler = handler, port = server.port}
+    assert.is_nil(none)
+    assert.equal(("serve.tcp: cannot listen on 127.0.0.1 port %d: Address already in use"):format(server.port), message)
+    none, message = serve.tcp {handler = handler, certificate = "no PEM", key = "no PEM"}
+    assert.is_nil(none)
+    assert.is_string(message)
+  end)
+
+  it("tells a TLS client in good order that no more will come", function()
+    local certificate, key = cert.self_signed {"localhost", "127.0.0.1"}
+    local line_seen
+    local server <close> = serve.tcp {certificate = certificate, key = key, handler = function(conn)
+      line_seen = conn:read_line(5)
+      conn:write("bye\n")
+      conn:finish()
+      conn:read(nil, 5)
+    end}
+    local line = ("(echo hello; sleep 1) | openssl s_client -connect 127.0.0.1:%d -quiet -no_ign_eof 2>&1"):format(server.port)
+    local _, out = program.sh(line)
+    assert.equal(1, select(2, out:gsub("bye\n", "")))
+    assert.equal("hello", line_seen)
+    assert.is_nil(out:find("unexpected eof", 1, true))
+  end)
+end)
+
+describe("serve.udp", function()
+  it("sends back what the handler gives, to who asked", function()
+    local server <close> = serve.udp {handler = function(bytes) return bytes end}
+    local result = udp.ping(at(server), {count = 3, interval = 0.01})
+    assert.equal(3, result.packets_received)
+  end)
+
+  it("goes on after a handler that raised, and answers nothing for nil", function()
+    local code, out, err = program.run {"-e", [[
+      local n = 0
+      local server = serve.udp {handler = function(bytes)
+        n = n + 1
+        if n == 1 then error("what a mess") end
+        return n > 2 and bytes or nil
+      end}
+      print(udp.ping("127.0.0.1:" .. server.port, {count = 4, interval = 0.01, timeout = 0.5}).packets_received)
+    ]]}
+    assert.equal(0, code)
+    assert.equal("2\n", out)
+    assert.matches("serve.udp: handler failed: .*what a mess", err)
+  end)
+
+  it("sends to a port that exists and closes while it waits", function()
+    local server = serve.udp {handler = function() end}
+    assert.error_matches(function() server:send("x", "127.0.0.1", 70000) end, "port from 1 to 65535")
+    assert.error_matches(function() server:send("x", "nowhere", 7) end, "expected an IP address")
+    assert.is_true(server:send("x", "127.0.0.1", server.port))
+    server:close()
+    assert.is_nil((server:send("x", "127.0.0.1", 7)))
+  end)
+end)
+
+describe("serve.unix", function()
+  local path
+
+  before_each(function()
+    path = os.tmpname()
+    os.remove(path)
+  end)
+
+  after_each(function() os.remove(path) end)
+
+  local function bits()
+    local pipe = io.popen("stat -c %a " .. path)
+    local text = pipe:read("l")
+    pipe:close()
+    return text
+  end
+
+  it("opens the file to its owner alone, or as told, whatever the umask", function()
+    local server = serve.unix {path = path, handler = function() end}
+    assert.equal("600", bits())
+    server:close()
+    assert.is_nil(io.open(path))
+    local wide <close> = serve.unix {path = path, mode = 438, handler = function() end} -- 0666
+    assert.equal("666", bits())
+    wide:close()
+  end)
+
+  it("replaces a left-over file, but not a server that lives nor a plain file", function()
+    local code = program.sh(("%s -e 'serve.unix {path = \"%s\", handler = print} io.open(\"%s.up\", \"w\"):close() task.sleep(1000)' & " ..
+      "until [ -e %s.up ]; do sleep 0.01; done; rm %s.up; kill -KILL $!; wait $! 2>/dev/null; test -S %s"):format(program.path, path, path, path, path, path))
+    assert.equal(0, code, "the killed server leaves its file")
+    local server <close> = assert(serve.unix {path = path, handler = function(conn) conn:write("mine\n") end})
+    local none, message = serve.unix {path = path, handler = function() end}
+    assert.is_nil(none)
+    assert.equal(("serve.unix: cannot listen on %s: Address already in use"):format(path), message)
+    local conn <close> = listen.dial_unix(path)
+    assert.equal("mine", conn:read_line(5))
+    server:close()
+    io.open(path, "w"):close()
+    assert.is_nil((serve.unix {path = path, handler = function() end}))
+    assert.is_truthy(io.open(path))
+  end)
+
+  it("leaves a file alone that another server made in its place", function()
+    local old = assert(serve.unix {path = path, handler = function() end})
+    os.remove(path)
+    local new <close> = assert(serve.unix {path = path, handler = function(conn) conn:write("new\n") end})
+    old:close()
+    local conn <close> = assert(listen.dial_unix(path))
+    assert.equal("new", conn:read_line(5))
+    assert.equal(path, new.path)
+  end)
+
+  it("refuses a path that no socket can have", function()
+    assert.error_matches(function() serve.unix {path = ("x"):rep(108), handler = function() end} end, "1 to 107 bytes long, got 108")
+    assert.error_matches(function() serve.unix {path = "a\0b", handler = function() end} end, "1 to 107 bytes")
+    assert.error_matches(function() serve.unix {path = "", handler = function() end} end, "1 to 107 bytes")
+    local none, message = serve.unix {path = "/nonexistent/folder/x.sock", handler = function() end}
+    assert.is_nil(none)
+    assert.matches("No such file or directory", message, 1, true)
+  end)
+end)
+
+describe("serve.http", function()
+  setup(function() http.request("http://127.0.0.1:1/") end) -- the engine opens what it keeps
+
+  local function answering(answer, more)
+    local opts = {handler = function() return answer end}
+    for key, value in pairs(more or {}) do
+      opts[key] = value
+    end
+    return assert(serve.http(opts))
+  end
+
+  it("gives the handler the whole request", function()
+    local seen
+    local server <close> = serve.http {handler = function(request)
+      seen = request
+      return "ok"
+    end}
+    local result = http.request(url(server, "/some/path?a=1&b=two"), {method = "POST", headers = {["X-Mine"] = "yes"}, body = "words"})
+    assert.equal(200, result.status)
+    assert.equal("POST", seen.method)
+    assert.equal("/some/path", seen.path)
+    assert.equal("HTTP/1.1", seen.version)
+    assert.matches("^127%.0%.0%.1:%d+$", seen.peer)
+    assert.equal("yes", seen.headers["x-mine"])
+    assert.equal("1", seen.query.a)
+    assert.equal("two", seen.query.b)
+    assert.equal("words", seen.body)
+  end)
+
+  it("answers with what the handler gives: text, tables, nothing, filling", function()
+    local function of(answer)
+      local server <close> = answering(answer)
+      return http.request(url(server), {keep_body = 100})
+    end
+    assert.equal("text", of("text").body)
+    assert.equal(404, of(nil).status)
+    local full = of {status = 201, headers = {["X-Mine"] = 7}, body = "made"}
+    assert.equal(201, full.status)
+    assert.equal("7", full.headers["x-mine"])
+    assert.equal("made", full.body)
+    assert.equal("1234", of({body = 1234}).body)
+    assert.equal(1000000, of({filler = 1000000}).body_bytes)
+    assert.equal(0, of({filler = 0}).body_bytes)
+    assert.equal(204, of({status = 204}).status)
+  end)
+
+  it("answers 500 for a handler that raises or gives what is no answer, and goes on", function()
+    local code, out, err = program.run {"-e", [[
+      local answers = {function() error("what a mess") end, function() return {body = {}} end, function() return {status = 7} end,
+        function() return {headers = {["X-Mine"] = "a\r\nX-Yours: b"}} end, function() return {filler = -1} end, function() return "fine" end}
+      local n = 0
+      local server = serve.http {handler = function() n = n + 1 return answers[n]() end}
+      for _ = 1, #answers do
+        print(http.request("http://127.0.0.1:" .. server.port .. "/").status)
+      end
+    ]]}
+    assert.equal(0, code, err)
+    assert.equal("500\n500\n500\n500\n500\n200\n", out)
+    assert.matches("what a mess", err, 1, true)
+    assert.matches("HTTP does not allow", err, 1, true)
+  end)
+
+  it("refuses a body over the limit: at once where it is announced, else at its end", function()
+    local called = false
+    local server <close> = serve.http {body_most = 1000, handler = function() called = true end}
+    assert.is_true(exchange(server, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", "413").success)
+    local chunk = ("3e8\r\n%s\r\n"):format(("x"):rep(1000))
+    local chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" .. chunk .. chunk .. "0\r\n\r\n"
+    assert.is_true(exchange(server, chunked, "413").success)
+    assert.is_false(called)
+    assert.is_true(exchange(server, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" .. ("x"):rep(1000), "404").success)
+    assert.is_true(called)
+  end)
+
+  it("cuts a client that drips its headers", function()
+    local server <close> = answering("x", {deadline = 0.3})
+    local began = task.now()
+    local _, out = client(server, [[printf "GET / HTTP/1.1\r\nX: " >&3; while printf y >&3 2>/dev/null; do sleep 0.02; done; echo cut]], 10)()
+    assert.equal("cut\n", out)
+    assert.is_true(task.now() - began >= 0.3)
+    assert.is_true(task.now() - began < 5)
+  end)
+
+  it("cuts a client that never reads, and one that never asks, for the next in the queue", function()
+    local server <close> = answering({filler = 1 << 28}, {deadline = 0.3, connections = 1})
+    local told = os.tmpname()
+    for _, words in ipairs {[[printf "GET / HTTP/1.1\r\nHost: x\r\n\r\n" >&3]], "true"} do
+      local ended = client(server, words .. "; echo in >" .. told .. "; sleep 2", 6)
+      spec.eventually(function()
+        local file <close> = io.open(told)
+        return file:read(1)
+      end)
+      local began = task.now()
+      assert.equal(200, http.request(url(server), {method = "HEAD", timeout = 10}).status)
+      assert.is_true(task.now() - began < 1.9, "the client before it was cut")
+      ended()
+      io.open(told, "w"):close()
+    end
+    os.remove(told)
+  end)
+
+  it("gives each request of a connection its own time", function()
+    local server <close> = serve.http {deadline = 0.5, handler = function()
+      task.sleep(0.2)
+      return "late"
+    end}
+    local request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    local dialogue = {}
+    for _ = 1, 5 do
+      dialogue[#dialogue + 1] = {send = request}
+      dialogue[#dialogue + 1] = {expect = "late"}
+    end
+    assert.is_true(tcp.connect(at(server), {timeout = 10, dialogue = dialogue}).success)
+  end)
+
+  it("ends a handler that takes longer than it may", function()
+    local ended
+    local server <close> = serve.http {deadline = 0.2, handler = function()
+      local mark <close> = setmetatable({}, {__close = function() ended = true end}) -- luacheck: ignore 211
+      task.sleep(1000)
+    end}
+    assert.is_false(http.request(url(server), {timeout = 5}).success)
+    spec.eventually(function() return ended end)
+  end)
+
+  it("limits the connections of one client", function()
+    local asked = 0
+    local server <close> = serve.http {per_client = 2, handler = function()
+      asked = asked + 1
+      return "x"
+    end}
+    local held = {}
+    for i = 1, 2 do
+      local dialogue = {{send = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"}, {expect = "never"}}
+      held[i] = task.spawn(function() return tcp.connect(at(server), {timeout = 5, dialogue = dialogue}) end)
+    end
+    spec.eventually(function() return asked == 2 end)
+    local refused = http.request(url(server), {timeout = 2})
+    assert.is_true(refused.error == "connection_reset" or refused.error == "protocol", refused.error)
+    held[1]:cancel()
+    held[2]:cancel()
+    spec.eventually(function() return http.request(url(server), {timeout = 2}).success end)
+  end)
+
+  it("forgets clients that went away before the answer", function()
+    local asked, go = 0, task.channel(4)
+    local server <close> = serve.http {handler = function()
+      asked = asked + 1
+      go:receive()
+      return "too late"
+    end}
+    for _ = 1, 3 do
+      local lost = task.spawn(http.request, url(server))
+      local before = asked
+      spec.eventually(function() return asked > before end)
+      lost:cancel()
+      go:send(true)
+    end
+    go:send(true)
+    assert.equal("too late", http.request(url(server), {keep_body = 20}).body)
+  end)
+
+  it("closes in the middle of requests, and gives its port back", function()
+    local asked = 0
+    local server = serve.http {handler = function()
+      asked = asked + 1
+      task.sleep(1000)
+    end}
+    local waiting = {}
+    for i = 1, 3 do
+      waiting[i] = task.spawn(http.request, url(server), {timeout = 5})
+    end
+    spec.eventually(function() return asked == 3 end)
+    server:close()
+    for i = 1, 3 do
+      assert.is_false(waiting[i]:join().success)
+    end
+    local again <close> = assert(serve.http {port = server.port, handler = function() return "x" end})
+    assert.is_true(http.request(url(again)).success)
+  end)
+
+  it("speaks TLS with a certificate of the script's", function()
+    local certificate, key = cert.self_signed {"localhost", "127.0.0.1"}
+    local server <close> = answering("x", {certificate = certificate, key = key})
+    local target = ("https://127.0.0.1:%d/"):format(server.port)
+    assert.is_true(http.request(target, {tls = {ca = certificate}}).success)
+    assert.equal("tls_untrusted", http.request(target).error)
+  end)
+
+  it("tells misuse by name", function()
+    local handler = function() end
+    assert.error_matches(function() serve.http {} end, "field 'handler': expected a function")
+    assert.error_matches(function() serve.http {handler = handler, prot = 1} end, "prot")
+    assert.error_matches(function() serve.http {handler = handler, address = "example"} end, "expected an IP address to listen on, got \"example\"")
+    assert.error_matches(function() serve.http {handler = handler, certificate = "x"} end, "certificate and key go together")
+    local server <close> = serve.http {handler = handler}
+    local none, message = serve.http {handler = handler, port = server.port}
+    assert.is_nil(none)
+    assert.equal(("serve.http: cannot listen on 127.0.0.1 port %d: Address already in use"):format(server.port), message)
+    none, message = serve.http {handler = handler, certificate = "no PEM", key = "no PEM"}
+    assert.is_nil(none)
+    assert.matches("certificate", message)
+  end)
+end)
