@@ -39,9 +39,9 @@ end)
 
 -- Where results go besides the manager: any function, as many as you like.
 sink(function(result)
-  io.write(json.encode {
+  io.write(json.encode({
     at = result.started_at, name = result.target_name, ok = result.success, ms = result.latency_ms, why = result.error, labels = result.labels,
-  }, "\n")
+  }, {sorted = true}), "\n")
   io.flush()
 end)
 

@@ -148,7 +148,7 @@ function cli.run_probes(name, args, calls, one, run)
       failed = failed + (result.success and 0 or 1)
       step()
       if args.jsonl then
-        io.write(json.encode(result), "\n")
+        io.write(json.encode(result, {sorted = true}), "\n")
         io.flush()
       end
       return result

@@ -55,7 +55,8 @@ local function doc_comment(module, name)
     if words then
       comment[#comment + 1] = words
     else
-      local defined = line:match("^function [%w_]+[.:]([%w_]+)") or line:match("^%s*([%w_]+) = core%.") or line:match("^local function ([%w_]+)")
+      local defined = line:match("^function [%w_]+[.:]([%w_]+)") or line:match("^%s*([%w_]+) = core%.")
+        or line:match("^[%w_]+%.([%w_]+) = ") or line:match("^local function ([%w_]+)")
       if defined == name and #comment > 0 then
         return table.concat(comment, "\n") .. "\n"
       end
@@ -127,7 +128,8 @@ function help.about(name, options)
   end
   for _, probe in ipairs(core.probes()) do
     if probe == name then
-      return help.probe(name, options)
+      local sugar = doc_comment("waddle." .. name:match("^%w+"), name:match("%w+$"))
+      return help.probe(name, options) .. (sugar and "\n" .. sugar or "")
     end
   end
   local module, member = name:match("^([%w_]+)%.([%w_]+)$")

@@ -29,6 +29,22 @@ local function output_options()
   return {width = tty and sys.columns() or nil, colour = tty and not sys.env "NO_COLOR" and sys.env "TERM" ~= "dumb"}
 end
 
+--- failure(text) -> what to show of an error with its traceback: nothing of waddle's own frames, and no traceback at all where
+-- everything happened on the line that was typed.
+function repl.failure(text)
+  local message, trace = text:match("^(.-)\nstack traceback:\n(.*)$")
+  if not message then
+    return text
+  end
+  trace = trace:gsub("\n?%s*%[C%]: in function 'xpcall'.*$", "")
+  for line in trace:gmatch("[^\n]+") do
+    if not line:match("^%s*%[C%]:") and not line:match("^%s*lua/waddle/") and not line:match("^%s*prompt:%d+: in main chunk") then
+      return message .. "\nstack traceback:\n" .. trace
+    end
+  end
+  return message
+end
+
 -- Runs a chunk as a foreground task and gives the text to print and whether it succeeded.
 local function evaluate(session, chunk)
   local running = task.spawn(function() return table.pack(xpcall(chunk, debug.traceback)) end)
@@ -39,7 +55,7 @@ local function evaluate(session, chunk)
   if not joined then
     return "interrupted\n", false
   elseif not values[1] then
-    return tostring(values[2]):gsub("\n%s*%[C%]: in function 'xpcall'.*$", "") .. "\n", false
+    return repl.failure(tostring(values[2])) .. "\n", false
   end
   local out = {}
   for i = 2, values.n do
