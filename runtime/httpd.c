@@ -419,3 +419,7 @@ void wd_httpd_release(struct wd_httpd_request *r) {
   r->held = false;
   free_request(r);
 }
+
+const char *wd_httpd_library(void) {
+  return MHD_get_version();
+}

@@ -50,3 +50,5 @@ int wd_httpd_respond(struct wd_httpd_request *r, unsigned status, const char *co
 
 // The Lua side needs it no more; unanswered it becomes a 500.
 void wd_httpd_release(struct wd_httpd_request *r);
+
+const char *wd_httpd_library(void); // version of the libmicrohttpd in use

@@ -5,12 +5,16 @@
 #include <string.h>
 #include <uv.h>
 
+#include "runtime/httpd.h"
 #include "runtime/lua_modules.h"
 #include "runtime/probe.h"
+#include "runtime/resolve.h"
 #include "runtime/source.h"
 #include "runtime/task.h"
+#include "runtime/tls.h"
 #include "runtime/transfer.h"
 #include "runtime/writer.h"
+#include "runtime/zone.h"
 
 static const struct wd_probe *check_probe(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
@@ -93,7 +97,13 @@ static int l_stats(lua_State *L) {
 static int l_libraries(lua_State *L) {
   const char *const rows[][2] = {{"Lua", LUA_VERSION_MAJOR "." LUA_VERSION_MINOR "." LUA_VERSION_RELEASE},
                                  {"libuv", uv_version_string()},
-                                 {"curl", wd_transfer_libraries()}};
+                                 {"libcurl", wd_transfer_libraries()},
+                                 {"HTTP/3", wd_transfer_no_http3() ? "no" : "yes"},
+                                 {"OpenSSL", wd_tls_library()},
+                                 {"c-ares", wd_resolve_library()},
+                                 {"ldns", wd_zone_library()},
+                                 {"libmicrohttpd", wd_httpd_library()},
+                                 {"libedit", wd_edit_library()}};
   lua_createtable(L, (int)WD_COUNT(rows), 0);
   for (size_t i = 0; i < WD_COUNT(rows); i++) {
     lua_createtable(L, 2, 0);

@@ -2,6 +2,7 @@
 // the loop. Completion only looks into a list of words that Lua handed over before, because a
 // callback of libedit must not run Lua.
 #include <editline/readline.h>
+#include <histedit.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdio.h>
@@ -213,6 +214,14 @@ static int l_gc(lua_State *L) {
   wd_log_set_sink(NULL);
   free_words();
   return 0;
+}
+
+#define TEXT_OF(number) #number
+#define VERSION(major, minor) TEXT_OF(major) "." TEXT_OF(minor)
+
+// libedit tells its version at build time alone.
+const char *wd_edit_library(void) {
+  return VERSION(LIBEDIT_MAJOR, LIBEDIT_MINOR);
 }
 
 int wd_open_edit(lua_State *L) {

@@ -45,3 +45,5 @@ void wd_resolve_cancel(struct wd_resolve *r);
 
 // Cancels and frees the addresses.
 void wd_resolve_clear(struct wd_resolve *r);
+
+const char *wd_resolve_library(void); // version of the c-ares in use

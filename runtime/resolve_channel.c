@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "runtime/clock.h"
+#include "runtime/resolve.h"
 #include "runtime/resolve_socket.h"
 #include "runtime/route.h"
 #include "runtime/watch.h"
@@ -397,4 +398,8 @@ void wd_channel_drop(struct wd_channel_query *q) {
   q->dropped = true;
   c->unwanted++;
   if (c->in_flight == c->unwanted) wd_loop_arm(c->loop, &c->pump, 0);
+}
+
+const char *wd_resolve_library(void) {
+  return ares_version(NULL);
 }

@@ -352,3 +352,7 @@ void wd_tls_free(struct wd_tls *tls) {
   sk_X509_pop_free(tls->chain, X509_free);
   free(tls);
 }
+
+const char *wd_tls_library(void) {
+  return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -54,3 +54,5 @@ struct wd_tls_facts *wd_tls_describe(struct wd_tls *tls, struct wd_arena *arena,
 void wd_tls_bye(struct wd_tls *tls);
 
 void wd_tls_free(struct wd_tls *tls); // NULL does no harm
+
+const char *wd_tls_library(void); // version of the OpenSSL in use

@@ -113,3 +113,7 @@ uint8_t *wd_zone_answer(const struct wd_zone *zone, const uint8_t *query, size_t
   ldns_pkt_free(asked);
   return wire;
 }
+
+const char *wd_zone_library(void) {
+  return ldns_version();
+}

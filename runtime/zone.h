@@ -16,3 +16,5 @@ void wd_zone_free(struct wd_zone *zone);
 // or the query's EDNS size over UDP, 65535 over TCP): what does not fit is cut and marked TC. NULL
 // for what is no query.
 uint8_t *wd_zone_answer(const struct wd_zone *zone, const uint8_t *query, size_t len, bool tcp, size_t *answer_len);
+
+const char *wd_zone_library(void); // version of the ldns in use

@@ -5,6 +5,7 @@ local core = require "waddle.core"
 return cli.command {
   name = "version",
   help = "Print the version.",
+  examples = {"waddle version", "waddle version --verbose"},
   build = function(parser)
     parser:flag("-v --verbose", "Print the versions of the libraries, too.")
   end,

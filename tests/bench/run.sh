@@ -27,7 +27,7 @@ tcp=$(port tcp)
 udp=$(port udp)
 
 # list COUNT TEXT: TEXT COUNT times, with commas.
-list() { seq "$1" | awk -v text="$2" '{ printf "%s%s", NR > 1 ? "," : "", text }'; }
+list() { seq "$1" | awk -v text="$2" '{ printf "%s%s", (NR > 1 ? "," : ""), text }'; }
 
 # measured FILE COMMAND...: runs a command and writes its wall seconds, CPU seconds and resident KiB to FILE.
 measured() {
