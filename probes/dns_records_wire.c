@@ -5,152 +5,134 @@
 
 #include "runtime/text.h"
 
-static const char *printable(struct wd_arena *arena, const char *bytes, size_t len)
-{
-	char *out = wd_arena_alloc(arena, len * 4 + 4);
-	if (out)
-		wd_text_escape(out, len * 4 + 4, bytes, len);
-	return out;
+static const char *printable(struct wd_arena *arena, const char *bytes, size_t len) {
+  char *out = wd_arena_alloc(arena, len * 4 + 4);
+  if (out) wd_text_escape(out, len * 4 + 4, bytes, len);
+  return out;
 }
 
 // What one of ldns's printers left in the buffer; takes no ownership.
-static const char *buffer_text(struct wd_arena *arena, ldns_buffer *buffer, ldns_status status)
-{
-	return status == LDNS_STATUS_OK ? printable(arena, (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer)) : NULL;
+static const char *buffer_text(struct wd_arena *arena, ldns_buffer *buffer, ldns_status status) {
+  return status == LDNS_STATUS_OK ? printable(arena, (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer))
+                                  : NULL;
 }
 
-const char *wd_dns_name_text(struct wd_arena *arena, const ldns_rdf *name)
-{
-	ldns_buffer *buffer = ldns_buffer_new(256);
-	if (!buffer)
-		return NULL;
-	ldns_status status = ldns_rdf2buffer_str_dname(buffer, name);
-	size_t len = ldns_buffer_position(buffer);
-	const char *bytes = (const char *)ldns_buffer_begin(buffer), *out = NULL;
-	if (status == LDNS_STATUS_OK) {
-		// The last byte is always the root's dot: one that belongs to a label is printed escaped, and the root follows it.
-		if (len > 1 && bytes[len - 1] == '.')
-			len--;
-		out = printable(arena, bytes, len);
-	}
-	ldns_buffer_free(buffer);
-	return out;
+const char *wd_dns_name_text(struct wd_arena *arena, const ldns_rdf *name) {
+  ldns_buffer *buffer = ldns_buffer_new(256);
+  if (!buffer) return NULL;
+  ldns_status status = ldns_rdf2buffer_str_dname(buffer, name);
+  size_t len = ldns_buffer_position(buffer);
+  const char *bytes = (const char *)ldns_buffer_begin(buffer), *out = NULL;
+  if (status == LDNS_STATUS_OK) {
+    // The last byte is always the root's dot: one that belongs to a label is printed escaped, and the root follows it.
+    if (len > 1 && bytes[len - 1] == '.') len--;
+    out = printable(arena, bytes, len);
+  }
+  ldns_buffer_free(buffer);
+  return out;
 }
 
-const char *wd_dns_type_text(struct wd_arena *arena, uint16_t type)
-{
-	const ldns_rr_descriptor *known = ldns_rr_descript(type);
-	if (type == LDNS_RR_TYPE_ANY)
-		return "ANY";
-	return known && known->_name ? known->_name : wd_arena_printf(arena, "TYPE%u", type);
+const char *wd_dns_type_text(struct wd_arena *arena, uint16_t type) {
+  const ldns_rr_descriptor *known = ldns_rr_descript(type);
+  if (type == LDNS_RR_TYPE_ANY) return "ANY";
+  return known && known->_name ? known->_name : wd_arena_printf(arena, "TYPE%u", type);
 }
 
-static const char *class_text(struct wd_arena *arena, ldns_rr_class class)
-{
-	switch ((unsigned)class) {
-	case LDNS_RR_CLASS_IN: return "IN";
-	case LDNS_RR_CLASS_CH: return "CH";
-	case LDNS_RR_CLASS_HS: return "HS";
-	case LDNS_RR_CLASS_NONE: return "NONE";
-	case LDNS_RR_CLASS_ANY: return "ANY";
-	default: return wd_arena_printf(arena, "CLASS%u", (unsigned)class);
-	}
+static const char *class_text(struct wd_arena *arena, ldns_rr_class class) {
+  switch ((unsigned)class) {
+  case LDNS_RR_CLASS_IN: return "IN";
+  case LDNS_RR_CLASS_CH: return "CH";
+  case LDNS_RR_CLASS_HS: return "HS";
+  case LDNS_RR_CLASS_NONE: return "NONE";
+  case LDNS_RR_CLASS_ANY: return "ANY";
+  default: return wd_arena_printf(arena, "CLASS%u", (unsigned)class);
+  }
 }
 
-static const char *data_text(struct wd_arena *arena, const ldns_rr *rr)
-{
-	ldns_buffer *buffer = ldns_buffer_new(256);
-	ldns_status status = buffer ? LDNS_STATUS_OK : LDNS_STATUS_MEM_ERR;
-	for (size_t i = 0; status == LDNS_STATUS_OK && i < ldns_rr_rd_count(rr); i++) {
-		if (i)
-			ldns_buffer_printf(buffer, " ");
-		status = ldns_rdf2buffer_str(buffer, ldns_rr_rdf(rr, i));
-	}
-	const char *out = buffer ? buffer_text(arena, buffer, status) : NULL;
-	ldns_buffer_free(buffer);
-	return out;
+static const char *data_text(struct wd_arena *arena, const ldns_rr *rr) {
+  ldns_buffer *buffer = ldns_buffer_new(256);
+  ldns_status status = buffer ? LDNS_STATUS_OK : LDNS_STATUS_MEM_ERR;
+  for (size_t i = 0; status == LDNS_STATUS_OK && i < ldns_rr_rd_count(rr); i++) {
+    if (i) ldns_buffer_printf(buffer, " ");
+    status = ldns_rdf2buffer_str(buffer, ldns_rr_rdf(rr, i));
+  }
+  const char *out = buffer ? buffer_text(arena, buffer, status) : NULL;
+  ldns_buffer_free(buffer);
+  return out;
 }
 
 // The unsigned number of field `at`, -1 when there is none of this width.
-static int64_t number(const ldns_rr *rr, size_t at, size_t bytes)
-{
-	const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
-	if (!rdf || ldns_rdf_size(rdf) != bytes)
-		return -1;
-	int64_t value = 0;
-	for (size_t i = 0; i < bytes; i++)
-		value = value << 8 | ldns_rdf_data(rdf)[i];
-	return value;
+static int64_t number(const ldns_rr *rr, size_t at, size_t bytes) {
+  const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
+  if (!rdf || ldns_rdf_size(rdf) != bytes) return -1;
+  int64_t value = 0;
+  for (size_t i = 0; i < bytes; i++) value = value << 8 | ldns_rdf_data(rdf)[i];
+  return value;
 }
 
-static const char *name_at(struct wd_arena *arena, const ldns_rr *rr, size_t at)
-{
-	const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
-	return rdf && ldns_rdf_get_type(rdf) == LDNS_RDF_TYPE_DNAME ? wd_dns_name_text(arena, rdf) : NULL;
+static const char *name_at(struct wd_arena *arena, const ldns_rr *rr, size_t at) {
+  const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
+  return rdf && ldns_rdf_get_type(rdf) == LDNS_RDF_TYPE_DNAME ? wd_dns_name_text(arena, rdf) : NULL;
 }
 
 // The strings of a TXT record, each with its length in front, joined as their readers join them (RFC 7208 section 3.3).
-static const char *joined_text(struct wd_arena *arena, const ldns_rr *rr)
-{
-	size_t total = 0, used = 0;
-	for (size_t i = 0; i < ldns_rr_rd_count(rr); i++)
-		total += ldns_rdf_size(ldns_rr_rdf(rr, i));
-	char *bytes = wd_arena_alloc(arena, total + 1);
-	for (size_t i = 0; bytes && i < ldns_rr_rd_count(rr); i++) {
-		const ldns_rdf *rdf = ldns_rr_rdf(rr, i);
-		size_t size = ldns_rdf_size(rdf);
-		if (size < 2)
-			continue;
-		memcpy(bytes + used, ldns_rdf_data(rdf) + 1, size - 1);
-		used += size - 1;
-	}
-	return bytes ? printable(arena, bytes, used) : NULL;
+static const char *joined_text(struct wd_arena *arena, const ldns_rr *rr) {
+  size_t total = 0, used = 0;
+  for (size_t i = 0; i < ldns_rr_rd_count(rr); i++) total += ldns_rdf_size(ldns_rr_rdf(rr, i));
+  char *bytes = wd_arena_alloc(arena, total + 1);
+  for (size_t i = 0; bytes && i < ldns_rr_rd_count(rr); i++) {
+    const ldns_rdf *rdf = ldns_rr_rdf(rr, i);
+    size_t size = ldns_rdf_size(rdf);
+    if (size < 2) continue;
+    memcpy(bytes + used, ldns_rdf_data(rdf) + 1, size - 1);
+    used += size - 1;
+  }
+  return bytes ? printable(arena, bytes, used) : NULL;
 }
 
-static const char *bytes_at(struct wd_arena *arena, const ldns_rr *rr, size_t at, size_t skip)
-{
-	const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
-	return rdf && ldns_rdf_size(rdf) >= skip ? printable(arena, (const char *)ldns_rdf_data(rdf) + skip, ldns_rdf_size(rdf) - skip) : NULL;
+static const char *bytes_at(struct wd_arena *arena, const ldns_rr *rr, size_t at, size_t skip) {
+  const ldns_rdf *rdf = at < ldns_rr_rd_count(rr) ? ldns_rr_rdf(rr, at) : NULL;
+  return rdf && ldns_rdf_size(rdf) >= skip ? printable(arena, (const char *)ldns_rdf_data(rdf) + skip, ldns_rdf_size(rdf) - skip)
+                                           : NULL;
 }
 
-bool wd_dns_read_record(struct wd_dns_record *out, struct wd_arena *arena, const ldns_rr *rr, enum wd_dns_section section)
-{
-	out->section = section;
-	out->name = wd_dns_name_text(arena, ldns_rr_owner(rr));
-	out->type = wd_dns_type_text(arena, (uint16_t)ldns_rr_get_type(rr));
-	out->class = class_text(arena, ldns_rr_get_class(rr));
-	out->ttl_s = ldns_rr_ttl(rr);
-	out->data = data_text(arena, rr);
-	out->priority = out->weight = out->port = out->flags = out->serial = out->minimum_s = -1;
-	switch (ldns_rr_get_type(rr)) {
-	case LDNS_RR_TYPE_A:
-	case LDNS_RR_TYPE_AAAA: out->address = out->data; break;
-	case LDNS_RR_TYPE_CNAME:
-	case LDNS_RR_TYPE_DNAME:
-	case LDNS_RR_TYPE_NS:
-	case LDNS_RR_TYPE_PTR: out->target = name_at(arena, rr, 0); break;
-	case LDNS_RR_TYPE_MX:
-		out->priority = number(rr, 0, 2);
-		out->target = name_at(arena, rr, 1);
-		break;
-	case LDNS_RR_TYPE_SRV:
-		out->priority = number(rr, 0, 2);
-		out->weight = number(rr, 1, 2);
-		out->port = number(rr, 2, 2);
-		out->target = name_at(arena, rr, 3);
-		break;
-	case LDNS_RR_TYPE_SOA:
-		out->target = name_at(arena, rr, 0);
-		out->serial = number(rr, 2, 4);
-		out->minimum_s = number(rr, 6, 4);
-		break;
-	case LDNS_RR_TYPE_TXT: out->text = joined_text(arena, rr); break;
-	case LDNS_RR_TYPE_CAA:
-		out->flags = number(rr, 0, 1);
-		out->tag = bytes_at(arena, rr, 1, 1);
-		out->text = bytes_at(arena, rr, 2, 0);
-		break;
-	default: break;
-	}
-	return out->name && out->type && out->class && out->data;
+bool wd_dns_read_record(struct wd_dns_record *out, struct wd_arena *arena, const ldns_rr *rr, enum wd_dns_section section) {
+  out->section = section;
+  out->name = wd_dns_name_text(arena, ldns_rr_owner(rr));
+  out->type = wd_dns_type_text(arena, (uint16_t)ldns_rr_get_type(rr));
+  out->class = class_text(arena, ldns_rr_get_class(rr));
+  out->ttl_s = ldns_rr_ttl(rr);
+  out->data = data_text(arena, rr);
+  out->priority = out->weight = out->port = out->flags = out->serial = out->minimum_s = -1;
+  switch (ldns_rr_get_type(rr)) {
+  case LDNS_RR_TYPE_A:
+  case LDNS_RR_TYPE_AAAA: out->address = out->data; break;
+  case LDNS_RR_TYPE_CNAME:
+  case LDNS_RR_TYPE_DNAME:
+  case LDNS_RR_TYPE_NS:
+  case LDNS_RR_TYPE_PTR: out->target = name_at(arena, rr, 0); break;
+  case LDNS_RR_TYPE_MX:
+    out->priority = number(rr, 0, 2);
+    out->target = name_at(arena, rr, 1);
+    break;
+  case LDNS_RR_TYPE_SRV:
+    out->priority = number(rr, 0, 2);
+    out->weight = number(rr, 1, 2);
+    out->port = number(rr, 2, 2);
+    out->target = name_at(arena, rr, 3);
+    break;
+  case LDNS_RR_TYPE_SOA:
+    out->target = name_at(arena, rr, 0);
+    out->serial = number(rr, 2, 4);
+    out->minimum_s = number(rr, 6, 4);
+    break;
+  case LDNS_RR_TYPE_TXT: out->text = joined_text(arena, rr); break;
+  case LDNS_RR_TYPE_CAA:
+    out->flags = number(rr, 0, 1);
+    out->tag = bytes_at(arena, rr, 1, 1);
+    out->text = bytes_at(arena, rr, 2, 0);
+    break;
+  default: break;
+  }
+  return out->name && out->type && out->class && out->data;
 }

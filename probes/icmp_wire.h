@@ -11,36 +11,36 @@
 #include "runtime/wd.h"
 
 enum {
-	WD_ICMP_HEADER_BYTES = 8,
-	WD_ICMP_NONCE_BYTES = 8,
-	WD_ICMP_SIZE_MAX = 65507, // payload bytes: 65535 less an IPv4 and the ICMP header
+  WD_ICMP_HEADER_BYTES = 8,
+  WD_ICMP_NONCE_BYTES = 8,
+  WD_ICMP_SIZE_MAX = 65507, // payload bytes: 65535 less an IPv4 and the ICMP header
 };
 
 // What tells one echo from another. A payload, or an error's quote, may be too short for the whole nonce: nonce_len (0 to 8) says how many of its leading
 // bytes were there, and the rest of `nonce` is 0.
 struct wd_icmp_echo {
-	uint16_t id;
-	uint16_t seq;
-	uint64_t nonce;
-	uint8_t nonce_len;
+  uint16_t id;
+  uint16_t seq;
+  uint64_t nonce;
+  uint8_t nonce_len;
 };
 
 enum wd_icmp_kind {
-	WD_ICMP_OTHER, // a whole message, but neither of these (a redirect, a neighbour solicitation, somebody's request)
-	WD_ICMP_REPLY,
-	WD_ICMP_ERROR,
+  WD_ICMP_OTHER, // a whole message, but neither of these (a redirect, a neighbour solicitation, somebody's request)
+  WD_ICMP_REPLY,
+  WD_ICMP_ERROR,
 };
 
 struct wd_icmp_message {
-	enum wd_icmp_kind kind;
-	uint8_t type, code;
-	int ttl;                  // of the IPv4 header in front; -1 where there was none
-	size_t size;              // of a reply: payload bytes
-	struct wd_icmp_echo echo; // of a reply, or of the quoted request
-	bool quotes_echo;         // of an error: it quotes an echo request; echo and to are set
-	struct wd_addr to;        // of an error: where the quoted request went
-	enum wd_err err;          // of an error: what it means; WD_OK: nothing that ends a probe
-	uint32_t mtu;             // of an error: the next hop's; 0 when not told
+  enum wd_icmp_kind kind;
+  uint8_t type, code;
+  int ttl;                  // of the IPv4 header in front; -1 where there was none
+  size_t size;              // of a reply: payload bytes
+  struct wd_icmp_echo echo; // of a reply, or of the quoted request
+  bool quotes_echo;         // of an error: it quotes an echo request; echo and to are set
+  struct wd_addr to;        // of an error: where the quoted request went
+  enum wd_err err;          // of an error: what it means; WD_OK: nothing that ends a probe
+  uint32_t mtu;             // of an error: the next hop's; 0 when not told
 };
 
 // Writes an echo request of `family` with `size` payload bytes (the nonce, then a pattern) into out; the length written, 0 when cap is too small or

@@ -9,24 +9,31 @@
 
 #include "lines_wire.h"
 
-enum wd_starttls_protocol { WD_STARTTLS_SMTP, WD_STARTTLS_IMAP, WD_STARTTLS_POP3, WD_STARTTLS_FTP, WD_STARTTLS_POSTGRES, WD_STARTTLS__COUNT };
+enum wd_starttls_protocol {
+  WD_STARTTLS_SMTP,
+  WD_STARTTLS_IMAP,
+  WD_STARTTLS_POP3,
+  WD_STARTTLS_FTP,
+  WD_STARTTLS_POSTGRES,
+  WD_STARTTLS__COUNT
+};
 
 enum wd_starttls_step {
-	WD_STARTTLS_MORE,    // write send_bytes, if there are any, then feed what the server answers
-	WD_STARTTLS_READY,   // begin the TLS handshake
-	WD_STARTTLS_REFUSED, // detail says why, with the server's words
+  WD_STARTTLS_MORE,    // write send_bytes, if there are any, then feed what the server answers
+  WD_STARTTLS_READY,   // begin the TLS handshake
+  WD_STARTTLS_REFUSED, // detail says why, with the server's words
 };
 
 struct wd_starttls {
-	enum wd_starttls_protocol protocol;
-	const uint8_t *send_bytes; // static; NULL when there is nothing to write
-	size_t send_len;
-	char detail[256];
-	// below: of the dialogue alone
-	struct wd_lines lines;
-	int state;
-	char code[4];      // of a reply of several lines, "" outside
-	bool offered;      // smtp: the list of extensions names STARTTLS
+  enum wd_starttls_protocol protocol;
+  const uint8_t *send_bytes; // static; NULL when there is nothing to write
+  size_t send_len;
+  char detail[256];
+  // below: of the dialogue alone
+  struct wd_lines lines;
+  int state;
+  char code[4]; // of a reply of several lines, "" outside
+  bool offered; // smtp: the list of extensions names STARTTLS
 };
 
 // "smtp", "imap", "pop3", "ftp", "postgres", in the order of the enum, ended by NULL.

@@ -8,14 +8,14 @@
 #include <stdint.h>
 
 enum {
-	WD_UDP_SIZE_MIN = 20,
-	WD_UDP_SIZE_MAX = 65507, // 65535 less an IPv4 and the UDP header
+  WD_UDP_SIZE_MIN = 20,
+  WD_UDP_SIZE_MAX = 65507, // 65535 less an IPv4 and the UDP header
 };
 
 struct wd_udp_ping {
-	uint32_t id;
-	uint32_t seq;
-	uint64_t nonce;
+  uint32_t id;
+  uint32_t seq;
+  uint64_t nonce;
 };
 
 // Writes `size` bytes (WD_UDP_SIZE_MIN to WD_UDP_SIZE_MAX) into out; the length written, 0 when size is out of range or larger than cap.

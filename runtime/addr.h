@@ -11,25 +11,25 @@
 
 // An IPv4 or IPv6 address with its port; a zero-initialised one is "no address". Plain data, copied by assignment.
 struct wd_addr {
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	};
+  union {
+    struct sockaddr sa;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  };
 };
 
 enum {
-	WD_ADDR_TEXT = 80,     // bytes for any text of wd_addr_format and wd_addr_format_port, NUL included
-	WD_HOST_TEXT = 256,    // bytes for any host name or literal, NUL included
-	WD_PORT_REQUIRED = -1, // for wd_hostport_split: the text must name a port
-	WD_PORT_NONE = -2,     // for wd_hostport_split: the text must not name a port
+  WD_ADDR_TEXT = 80,     // bytes for any text of wd_addr_format and wd_addr_format_port, NUL included
+  WD_HOST_TEXT = 256,    // bytes for any host name or literal, NUL included
+  WD_PORT_REQUIRED = -1, // for wd_hostport_split: the text must name a port
+  WD_PORT_NONE = -2,     // for wd_hostport_split: the text must not name a port
 };
 
 struct wd_hostport {
-	char host[WD_HOST_TEXT]; // without brackets
-	uint16_t port;           // 0 with WD_PORT_NONE
-	bool literal;            // host is an address; then addr is set, with the port
-	struct wd_addr addr;
+  char host[WD_HOST_TEXT]; // without brackets
+  uint16_t port;           // 0 with WD_PORT_NONE
+  bool literal;            // host is an address; then addr is set, with the port
+  struct wd_addr addr;
 };
 
 // AF_INET, AF_INET6, or 0 for no address.

@@ -9,7 +9,7 @@
 struct wd_arena_block;
 
 struct wd_arena {
-	struct wd_arena_block *head;
+  struct wd_arena_block *head;
 };
 
 // `size` zeroed bytes, aligned for any type, owned by the arena; NULL only when memory is out. A size of 0 gives a valid pointer.

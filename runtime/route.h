@@ -13,8 +13,8 @@ enum { WD_ROUTE_SORT_MAX = 64 };
 
 // A destination with what the routing table says of it.
 struct wd_route {
-	struct wd_addr to;
-	struct wd_addr from; // no address where there is no route
+  struct wd_addr to;
+  struct wd_addr from; // no address where there is no route
 };
 
 // The source address (with a throw-away port) the kernel would use towards `to`; 0 or the errno of the refusal (ENETUNREACH: no route).
