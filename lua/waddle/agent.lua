@@ -1,26 +1,32 @@
 -- The container agent: reads its configuration, runs the targets once or on their schedule, uploads
 -- every result, and ends cleanly. scripts/agent.lua is its command line.
+-- What must hold: logs go to stderr and results to stdout; no credential is in either; a signal ends it with 0, and what is
+-- not delivered by then is said.
 
 local config = require "waddle.config"
 local core = require "waddle.core"
 local device = require "waddle.device"
+local redact = require "waddle.redact"
 local runner = require "waddle.runner"
 local show = require "waddle.show"
+local site = require "waddle.site"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
 
 local agent = {}
 
 local OK, FAILED, USAGE, UNDELIVERED = 0, 1, 2, 3
-local FLUSH_S = 5 -- for results that are still unsent at the end; Docker kills after ten
+-- Docker kills ten seconds after its signal.
 local GRACE_S = 2 -- for probes in flight when a signal comes
+local SINKS_S = 1 -- for a site's own sinks then
+local FLUSH_S = 5 -- for results that are still unsent at the end
 
 local function log(level, text, ...)
-  sys.log(level, text:format(...))
+  sys.log(level, redact.text(text:format(...)))
 end
 
 local function fail(message)
-  io.stderr:write("waddle: ", message, "\n")
+  io.stderr:write("waddle: ", redact.text(message), "\n")
   return USAGE
 end
 
@@ -29,52 +35,43 @@ local function check_targets(targets)
   for _, target in ipairs(targets) do
     local ok, err = pcall(runner.check, target)
     if not ok then
-      return ("target %s: %s"):format(target.target, (tostring(err):gsub("^[^:\n]+:%d+: ", "")))
+      return ("%s: target %s: %s"):format(target.place, target.target, (tostring(err):gsub("^[^:\n]+:%d+: ", "")))
     end
   end
 end
 
--- Runs the site file, which declares targets, transforms and sinks. nil and a message when it fails.
+-- Runs the site file, which declares targets, transforms and sinks. nil and a message with file:line when it fails.
 local function load_site(path)
-  local file, err = io.open(path, "rb")
-  if not file then
+  local text, err = config.read_file(path)
+  if not text then
     return nil, err
   end
-  local text = file:read("a")
-  file:close()
   local chunk
   chunk, err = load(text, "@" .. path, "t", require("waddle.env").new())
   if not chunk then
     return nil, err
   end
-  local ok, failure = xpcall(chunk, function(e) return sys.env "WADDLE_TRACE" and debug.traceback(e, 2) or tostring(e) end)
+  local trace
+  local ok, failure = xpcall(chunk, function(e)
+    trace = debug.traceback(tostring(e), 2)
+    return tostring(e)
+  end)
   if not ok then
+    log("debug", "%s", trace)
     return nil, failure
   end
-  return require("waddle.site").declared()
+  return site.declared()
 end
 
--- Skipped and cancelled runs are no measurements: the manager's rows could not show what they are.
-local function uploads(result)
-  return result.error ~= "skipped" and result.error ~= "cancelled"
-end
-
-local function open_uploader(settings, who)
-  return require("waddle.upload").open {url = settings.manager_url, auth = settings.auth, device = who, spool = "none"}
-end
-
-local function put_into(uploader)
-  local full = false
-  return function(result)
-    if not uploads(result) then
-      return
+-- The site's targets of the types that run; a probe function is of no type.
+local function wanted_targets(all, types)
+  local wanted = {}
+  for _, target in ipairs(all) do
+    if not target.test_type or types[target.test_type] then
+      wanted[#wanted + 1] = target
     end
-    local ok, why = uploader:put(result)
-    if not ok and (why ~= "full" or not full) then
-      log("error", "upload: %s: %s", tostring(result.target), why)
-    end
-    full = not ok and why == "full"
   end
+  return wanted
 end
 
 local function control_commands(state)
@@ -103,102 +100,169 @@ local function open_control(state)
   return server
 end
 
--- Waits for what is unsent and says how delivery stands; gives whether all was delivered.
-local function deliver_rest(uploader)
-  -- A blocked queue gets no time: what blocks it will not pass in a few seconds.
-  local left = uploader:flush(uploader:status().state == "blocked" and 0 or FLUSH_S)
-  local status = uploader:status()
-  if left > 0 then
-    log("error", "upload: %d results could not be delivered: %s", left, status.last_error or status.state)
-  end
-  if status.rejected > 0 or status.dropped > 0 then
-    log("error", "upload: %d results were refused by the manager, %d were dropped", status.rejected, status.dropped)
-  end
-  return left == 0 and status.rejected == 0 and status.dropped == 0
+-- Notes the first signal that ends the agent; a second one ends the process at once (runtime/signals.c).
+local function watch_signals(state)
+  local owner = task.current()
+  return task.spawn(function()
+    local signal = sys.signal()
+    while signal == "HUP" do
+      log("warning", "SIGHUP: the configuration is read at the start only, restart waddle to change it")
+      signal = sys.signal()
+    end
+    state.signal = signal
+    task.wake(owner)
+  end)
 end
 
--- Every target once, a summary on stdout.
-local function single_round(state)
-  state.runner:once()
-  local rounds = state.results
-  table.sort(rounds, function(a, b) return a.place < b.place end)
+-- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment.
+local function work(state, scheduled)
+  local working = task.spawn(function()
+    if scheduled then
+      state.runner:forever()
+    else
+      state.runner:once()
+    end
+  end)
+  task.wait {working, state.watcher}
+  if state.signal then
+    log("info", "SIG%s: stopping, %d probes in flight", state.signal, state.runner.running)
+    state.runner:stop()
+    task.wait({working}, GRACE_S)
+    working:cancel()
+  end
+  if not state.runner:drain(state.signal and SINKS_S or FLUSH_S) then
+    log("error", "sink: results are still waiting for it, they are dropped")
+  end
+  -- A failure of ours in the runner is not to be lost.
+  if working:status() == "failed" then
+    working:join()
+  end
+end
+
+-- Delivers what is unsent, to the manager and by the uploaders of the site.
+local function deliver(state)
+  local flushes, delivered = {}, true
+  for _, uploader in ipairs(state.uploaders) do
+    flushes[#flushes + 1] = task.spawn(function()
+      delivered = (not uploader.flush or site.flush(uploader, FLUSH_S)) and delivered
+    end)
+  end
+  for _, flush in ipairs(flushes) do
+    flush:join()
+  end
+  return delivered
+end
+
+local function print_summary(state)
+  table.sort(state.results, function(a, b)
+    return a.place < b.place or a.place == b.place and a.number < b.number
+  end)
   local results = {}
-  for i, entry in ipairs(rounds) do
+  for i, entry in ipairs(state.results) do
     results[i] = entry.result
   end
   io.write(show.summary(results, state.layout))
   io.flush()
-  local delivered = deliver_rest(state.uploader)
-  if not delivered then
-    return UNDELIVERED
-  end
-  return state.runner.counts.failed > 0 and FAILED or OK
 end
 
--- On the schedule, until a signal. What is in flight may finish for a moment, what is unsent is sent.
-local function on_schedule(state)
-  local working = task.spawn(function() state.runner:forever() end)
-  local signal
-  repeat
-    signal = sys.signal()
-    if signal == "HUP" then
-      log("info", "SIGHUP: nothing to reload yet")
+-- What becomes of each result besides its upload: a line in the log on a schedule, else one in the summary.
+local function reporter(state, scheduled)
+  if scheduled then
+    return function(result)
+      local fine = result.success or result.error == "skipped"
+      log(fine and "info" or "warning", "%s", show.line(result))
     end
-  until signal ~= "HUP"
-  log("info", "SIG%s: stopping, %d probes in flight", signal, state.runner.running)
-  state.runner:stop()
-  task.wait({working}, GRACE_S)
-  working:cancel()
-  deliver_rest(state.uploader)
-  return OK
+  end
+  return function(result, row)
+    state.results[#state.results + 1] = {place = row.place, number = #state.results, result = result}
+  end
 end
 
---- run{flags=, env=function(name), layout=} -> exit code. `flags` as config.load takes them.
-function agent.run(input)
+local function describe_period(settings, scheduled)
+  return settings.period and ("every %g s"):format(settings.period) or scheduled and "on their schedules" or "once"
+end
+
+-- The runner with the configured targets and those of the site; nil and a message for what cannot be run.
+local function build_runner(state, settings, declared)
+  local sinks = {site.put_into(state.uploader)}
+  table.move(declared.sinks, 1, #declared.sinks, 2, sinks)
+  state.runner = runner.new {transforms = declared.transforms, on_change = declared.on_change, sinks = sinks}
+  for _, list in ipairs {settings.targets, wanted_targets(declared.targets, settings.types)} do
+    for _, target in ipairs(list) do
+      local row, message = state.runner:add(target, settings.period)
+      if not row then
+        return nil, ("%s: target %s: %s"):format(target.place or settings.site, target.target, message)
+      end
+    end
+  end
+  local scheduled = settings.period ~= nil or state.runner:has_schedule()
+  sinks[#sinks + 1] = reporter(state, scheduled)
+  sinks[#sinks + 1] = require("waddle.scenario").observe
+  return state.runner, scheduled
+end
+
+local NOTHING = {targets = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
+
+-- Reads everything that can be wrong; gives the state, settings and whether there is a schedule, or nil and a message.
+local function prepare(input, state)
   local settings, warnings = config.load(input)
   if not settings then
-    return fail(warnings)
+    return nil, warnings
   end
   sys.log_level(settings.log_level)
   for _, warning in ipairs(warnings) do
     log("warning", "%s", warning)
   end
-  local targets, site = settings.targets, nil
-  local wrong = check_targets(targets)
+  local wrong = check_targets(settings.targets)
   if wrong then
-    return fail(wrong)
+    return nil, wrong
   end
+  local declared, err = NOTHING, nil
   if settings.site then
-    local err
-    site, err = load_site(settings.site)
-    if not site then
-      return fail(err)
+    declared, err = load_site(settings.site)
+    if not declared then
+      return nil, err
     end
   end
-  local uploader <close> = open_uploader(settings, device.detect(settings.device, sys))
-  local state = {uploader = uploader, results = {}, layout = input.layout, started = task.now()}
-  state.runner = runner.new {transforms = site and site.transforms, on_change = site and site.on_change,
-    sinks = table.move(site and site.sinks or {}, 1, site and #site.sinks or 0, 2, {put_into(uploader)})}
-  for _, target in ipairs(targets) do
-    assert(state.runner:add(target, settings.period))
+  local ok, uploader = pcall(require("waddle.upload").open, {url = settings.manager_url, auth = settings.auth,
+    device = device.detect(settings.device, sys), spool = "none"})
+  if not ok then
+    return nil, "MANAGER_URL: " .. tostring(uploader):gsub("^[^:\n]+:%d+: ", "")
   end
-  for _, target in ipairs(site and site.targets or {}) do
-    assert(state.runner:add(target, settings.period))
+  state.uploader = uploader
+  state.uploaders = table.move(declared.uploaders, 1, #declared.uploaders, 2, {uploader})
+  local built, scheduled = build_runner(state, settings, declared)
+  if not built then
+    return nil, scheduled
   end
-  local scheduled = state.runner:has_schedule()
-  state.runner.sinks[#state.runner.sinks + 1] = scheduled and function(result)
-    log(result.success and "info" or "warning", "%s", show.line(result))
-  end or function(result, row)
-    state.results[#state.results + 1] = {place = row.place, result = result}
+  return settings, scheduled
+end
+
+--- run{flags=, env=function(name), layout=} -> exit code. `flags` as config.load takes them.
+function agent.run(input)
+  local state = {results = {}, layout = input.layout, started = task.now()}
+  state.watcher = watch_signals(state)
+  local watching <close> = setmetatable({}, {__close = function() state.watcher:cancel() end}) -- luacheck: ignore 211
+  local settings, scheduled = prepare(input, state)
+  local uploader <close> = state.uploader -- luacheck: ignore 211
+  if not settings then
+    return fail(scheduled)
   end
-  log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, #state.runner.rows,
-    settings.period and ("every %g s"):format(settings.period) or scheduled and "on their schedules" or "once",
-    require("waddle.redact").text(settings.manager_url))
+  log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, #state.runner.rows, describe_period(settings, scheduled),
+    settings.manager_url)
+  local control <close> = scheduled and open_control(state) or nil -- luacheck: ignore 211
+  work(state, scheduled)
   if not scheduled then
-    return single_round(state)
+    print_summary(state)
   end
-  open_control(state)
-  return on_schedule(state)
+  local delivered = deliver(state)
+  local checks = not scheduled and require("waddle.scenario").finish() or 0
+  if state.signal then
+    return OK
+  elseif not delivered then
+    return UNDELIVERED
+  end
+  return (state.runner.counts.failed > 0 or checks > 0) and FAILED or OK
 end
 
 return agent

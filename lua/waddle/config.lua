@@ -233,7 +233,8 @@ local function check_settings(place, settings)
 end
 
 -- The targets of the types that are on. The same text twice is two targets, told apart by a number; a name that was
--- given must be the only one. Beside a site file the default targets are left out: the file says what to probe.
+-- given must be the only one.
+-- Where a site file says what to probe, the default targets are not wanted.
 local function read_targets(settings, site)
   local all, by_name = {}, {}
   for _, kind in ipairs(TYPES) do
@@ -246,6 +247,7 @@ local function read_targets(settings, site)
         fail(place, "%s", message)
       end
       check_settings(place, found.settings)
+      found.place = place
       local count = (by_name[found.name] or 0) + 1
       by_name[found.name] = count
       if count > 1 and found.settings.name then
@@ -257,6 +259,14 @@ local function read_targets(settings, site)
     end
   end
   return all
+end
+
+local function read_types(settings)
+  local types = {}
+  for _, kind in ipairs(TYPES) do
+    types[kind] = settings["enable_" .. kind .. "_test"].value
+  end
+  return types
 end
 
 local function read_period(settings, flags, warn)
@@ -314,6 +324,7 @@ local function load(input, warn)
     manager_url = settings.manager_url.value,
     period = period,
     targets = read_targets(settings, site),
+    types = read_types(settings),
     device = { serial = settings.device_serial.value, hostname = settings.device_hostname.value },
     site = site,
     log_level = read_log_level(flags),
@@ -348,7 +359,9 @@ end
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
 --   config.period      seconds between rounds, nil for a single round
---   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique
+--   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique, `place`
+--                      says where it was written. The default targets are left out where there is a site file
+--   config.types       {http=, tcp=, udp=, icmp=}: which tests are on
 --   config.device      {serial=, hostname=}, "" where not set: for `device.detect`
 --   config.site        path of the site file, or nil
 --   config.log_level   "debug" "info" "warning" "error"

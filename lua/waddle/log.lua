@@ -1,12 +1,13 @@
--- The log for scripts: lines on stderr, never among the results.
+-- The log for scripts: lines on stderr, never among the results. Credentials in URLs are hidden.
 
+local redact = require "waddle.redact"
 local sys = require "waddle.core.sys"
 
 local log = {}
 
 local function writer(level)
   return function(text, ...)
-    sys.log(level, select("#", ...) > 0 and tostring(text):format(...) or tostring(text))
+    sys.log(level, redact.text(select("#", ...) > 0 and tostring(text):format(...) or tostring(text)))
   end
 end
 

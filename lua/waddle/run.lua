@@ -5,6 +5,8 @@ local env = require "waddle.env"
 
 local run = {}
 
+local RAISED, USAGE, UNDELIVERED = 1, 2, 3
+
 --- text(text, chunk_name, name, argv) -> what the chunk returns. A syntax error is printed and
 -- gives 2. `chunk_name` is as load takes it ("@file"), `name` becomes arg[0]. A chunk that returns a
 -- command (waddle.cli) is run as one, so that a copied command runs like any script.
@@ -14,7 +16,7 @@ function run.text(text, chunk_name, name, argv)
   local chunk, err = load(text, chunk_name, "t", names)
   if not chunk then
     io.stderr:write("waddle: ", err, "\n")
-    return 2
+    return USAGE
   end
   local value = chunk(table.unpack(argv))
   if type(value) == "table" and require("waddle.cli").is_command(value) then
@@ -23,23 +25,34 @@ function run.text(text, chunk_name, name, argv)
   return value
 end
 
--- What a script declared runs when it ends, then its checks and thresholds decide.
-local function conclude(value)
-  local site, scenario = package.loaded["waddle.site"], package.loaded["waddle.scenario"]
-  if site then
-    site.run()
+-- The traceback is of the script alone: what called it is ours.
+local function explain(err)
+  local site = package.loaded["waddle.site"]
+  if site and site.is_mistake(err) then
+    return {message = err, code = USAGE}
   end
-  local code = scenario and scenario.finish()
-  return code and code > 0 and code or value
+  return {message = debug.traceback(tostring(err), 2), code = RAISED}
 end
 
---- script(text, chunk_name, name, argv): as text, for people's own scripts: then what they declared runs, and
--- their checks decide over the exit code.
+--- script(text, chunk_name, name, argv) -> exit code: as text, for people's own scripts: then what they declared runs, and their
+-- checks and thresholds decide. 1 when the script raises, 2 for a wrong declaration, 3 for results that an uploader among the
+-- sinks could not deliver, 99 for a failed check or threshold.
 function run.script(...)
-  return conclude(run.text(...))
+  local ok, value = xpcall(run.text, explain, ...)
+  if not ok then
+    io.stderr:write("waddle: ", value.message, "\n")
+    return value.code
+  end
+  local site, scenario = package.loaded["waddle.site"], package.loaded["waddle.scenario"]
+  local delivered = not site or site.run()
+  local code = scenario and scenario.finish()
+  if code and code > 0 then
+    return code
+  end
+  return delivered and value or not delivered and UNDELIVERED or nil
 end
 
---- file(name, argv) -> what the file returns, 2 when it cannot be read. "-" is standard input. A first
+--- file(name, argv) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
 -- line that begins with # is for the shell.
 function run.file(name, argv)
   local file, err = io.stdin, nil
@@ -53,7 +66,7 @@ function run.file(name, argv)
   if not text then
     local place = tostring(err):find(name, 1, true) == 1 and "" or (name == "-" and "standard input" or name) .. ": "
     io.stderr:write("waddle: run: ", place, err, "\n")
-    return 2
+    return USAGE
   end
   if name ~= "-" then
     file:close()

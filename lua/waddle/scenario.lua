@@ -3,12 +3,14 @@
 
 local compare = require "waddle.compare"
 local stats = require "waddle.stats"
+local text = require "waddle.text"
 
 local scenario = {}
 
 local FAILED = 99
 
-local state = {running = 0, watch = nil, thresholds = {}, checks = {}, passed = 0, failed = 0, used = false}
+local state = {running = 0, watch = nil, thresholds = {}, checks = {}, passed = 0, failed = 0, used = false,
+  seen = setmetatable({}, {__mode = "k"})} -- results the thresholds have had
 
 local function layout()
   return require("waddle.cli").layout()
@@ -17,6 +19,14 @@ end
 local function watch()
   state.watch = state.watch or stats.watch(state.thresholds)
   return state.watch
+end
+
+--- observe(result): the thresholds count this result, once.
+function scenario.observe(result)
+  if #state.thresholds > 0 and not state.seen[result] then
+    state.seen[result] = true
+    watch():add(result)
+  end
 end
 
 -- Judges one result; gives ok and the reason.
@@ -38,10 +48,10 @@ local function judge(result, name, spec)
     reason = require("waddle.show").reason(result)
   end
   state.used = true
-  watch():add(result)
+  scenario.observe(result)
   watch():value("checks", ok)
   state[ok and "passed" or "failed"] = state[ok and "passed" or "failed"] + 1
-  local text, colour, latency = require "waddle.text", layout().colour, rawget(result, "latency_ms")
+  local colour, latency = layout().colour, rawget(result, "latency_ms")
   local mark = text.paint(ok and "✓" or "✗", ok and "green" or "red", colour)
   local what = name or rawget(result, "target") or "check"
   local more = not ok and ": " .. text.printable(reason) or type(latency) == "number" and "  " .. text.paint(text.ms(latency), "dim", colour) or ""
@@ -53,11 +63,18 @@ end
 --- check(result, "name", {status=200, latency_ms="< 300"}) -> ok, reason: prints a line; a failed check
 -- makes the exit code 99, and the script goes on. Without a comparison the probe must have succeeded.
 function scenario.check(result, name, spec)
-  return judge(result, name, spec)
+  local ok, reason = judge(result, name, spec) -- no tail call: errors tell the caller's place
+  return ok, reason
 end
 
---- must(result, "name", {...}) -> result: as check, but a failure ends the scenario there, outside of a
--- scenario the script.
+--- enter() -> leave: from here on a failed must raises, for somebody takes it, until leave() is called.
+function scenario.enter()
+  state.running = state.running + 1
+  return function() state.running = state.running - 1 end
+end
+
+--- must(result, "name", {...}) -> result: as check, but a failure ends the scenario there, in a target's probe function that
+-- run, elsewhere the script.
 function scenario.must(result, name, spec)
   local ok, reason = judge(result, name, spec)
   if not ok and state.running == 0 then
@@ -69,9 +86,10 @@ function scenario.must(result, name, spec)
   return result
 end
 
---- threshold "p95(http.latency_ms) < 500": judged over all results checked in this run, at its end.
-function scenario.threshold(text)
-  local read, message = stats.threshold(text)
+--- threshold "p95(http.latency_ms) < 500": judged at the end of the run, over all results that were
+-- checked and all of declared targets.
+function scenario.threshold(figure)
+  local read, message = stats.threshold(figure)
   if not read then
     error("threshold: " .. message, 2)
   elseif state.watch then
@@ -81,20 +99,24 @@ function scenario.threshold(text)
   state.thresholds[#state.thresholds + 1] = read
 end
 
+--- is_must(err) -> whether an error is a failed must, which is no error of the script.
+function scenario.is_must(err)
+  return type(err) == "table" and rawget(err, "must") == true
+end
+
 --- scenario("name", function() ... end) -> ok: runs the steps; a failed must ends it and the next one
 -- goes on. An error that is no failed must is the script's.
 function scenario.scenario(name, fn)
   if type(name) ~= "string" or type(fn) ~= "function" then
     error("scenario: expected a name and a function", 2)
   end
-  io.write(require("waddle.text").paint(name, "bold", layout().colour), "\n")
-  local failed = state.failed
-  state.running = state.running + 1
+  io.write(text.paint(name, "bold", layout().colour), "\n")
+  local failed, leave = state.failed, scenario.enter()
   local ok, err = xpcall(fn, function(e)
-    return type(e) == "table" and rawget(e, "must") and e or debug.traceback(e, 2)
+    return type(e) == "string" and debug.traceback(e, 2) or e
   end)
-  state.running = state.running - 1
-  if not ok and not (type(err) == "table" and rawget(err, "must")) then
+  leave()
+  if not ok and not scenario.is_must(err) then
     error(err, 0)
   end
   return state.failed == failed

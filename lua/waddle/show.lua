@@ -350,7 +350,7 @@ end
 -- @param results list of results.
 function show.summary(results, options)
   options = options or {}
-  local groups, order, failed = {}, { table.unpack(GROUPS) }, 0
+  local groups, order, failed, skipped = {}, { table.unpack(GROUPS) }, 0, 0
   for _, result in ipairs(results) do
     -- A script's own probe may have any type, or none; its group comes after the four.
     local own = tostring(get(result, "test_type") or "other")
@@ -364,7 +364,11 @@ function show.summary(results, options)
     local host = host_of(result)
     group[#group + 1] = result
     group.hosts[host] = (group.hosts[host] or 0) + 1
-    failed = failed + (get(result, "success") and 0 or 1)
+    if get(result, "error") == "skipped" then
+      skipped = skipped + 1
+    elseif not get(result, "success") then
+      failed = failed + 1
+    end
   end
   local out = {}
   for _, name in ipairs(order) do
@@ -376,7 +380,8 @@ function show.summary(results, options)
       end
     end
   end
-  out[#out + 1] = ("%d passed, %d failed\n"):format(#results - failed, failed)
+  out[#out + 1] = ("%d passed, %d failed%s\n"):format(#results - failed - skipped, failed,
+    skipped > 0 and (", %d skipped"):format(skipped) or "")
   return table.concat(out)
 end
 

@@ -2,19 +2,38 @@
 -- What was declared runs when the file ends; nothing is sent before.
 
 local nearest = require "waddle.nearest"
+local pipeline = require "waddle.pipeline"
 local runner = require "waddle.runner"
 local schedule = require "waddle.schedule"
+local sys = require "waddle.core.sys"
 local target_grammar = require "waddle.target"
 
 local site = {}
 
+local FLUSH_S = 5 -- for what an uploader among the sinks has not sent when the targets have run
+
 -- What has been declared so far, and the defaults and group names that hold at this place of the file.
-local declared = {targets = {}, names = {}, transforms = {}, sinks = {}, on_change = {}, scope = {options = {}, path = nil}}
+local declared = {targets = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil}}
 
 local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, labels = true}
 
+local last_mistake
+
+local function place(level)
+  local info = debug.getinfo(level + 1, "Sl")
+  return info and info.currentline > 0 and ("%s:%d"):format(info.source:match("^[@=](.*)") or info.short_src, info.currentline) or nil
+end
+
+-- Raises with the place of the declaration, `level` functions above the caller of this one (default 1: who called it).
 local function fail(message, level)
-  error(message, (level or 2) + 1)
+  local where = place((level or 1) + 2)
+  last_mistake = where and ("%s: %s"):format(where, message) or message
+  error(last_mistake, 0)
+end
+
+--- is_mistake(err) -> whether the last declaration that was refused raised this: the file is wrong, not what it does.
+function site.is_mistake(err)
+  return err ~= nil and err == last_mistake
 end
 
 local function option_names(probe)
@@ -27,7 +46,7 @@ end
 
 local function check_defaults(what, options)
   if type(options) ~= "table" then
-    fail(("%s: expected a table of options, got %s"):format(what, type(options)), 3)
+    fail(("%s: expected a table of options, got %s"):format(what, type(options)), 2)
   end
   local known = {}
   for name in pairs(SETTINGS) do
@@ -40,7 +59,7 @@ local function check_defaults(what, options)
   end
   for key in pairs(options) do
     if not known[key] then
-      fail(("%s: unknown field '%s'%s"):format(what, tostring(key), nearest.hint(key, known)), 3)
+      fail(("%s: unknown field '%s'%s"):format(what, tostring(key), nearest.hint(key, known)), 2)
     end
   end
 end
@@ -82,10 +101,24 @@ local function with_defaults(parsed)
   end
 end
 
+-- Everything about a target that can be wrong; gives a message.
+local function mistake_in(parsed)
+  local transform = parsed.settings.transform
+  if transform ~= nil and type(transform) ~= "function" then
+    return ("target %s: field 'transform': expected a function, got %s"):format(parsed.name, type(transform))
+  end
+  local plan, message = runner.read(parsed)
+  if not plan then
+    return ("target %s: %s"):format(parsed.name, message)
+  end
+  local ok, err = pcall(runner.check, parsed)
+  return not ok and ("target %s: %s"):format(parsed.name, (tostring(err):gsub("^[^:\n]+:%d+: ", ""))) or nil
+end
+
 --- target "https://intranet.test"
 -- target{"tls://h:443", name=, every=, overlap="skip"|"queue"|"cancel", jitter=, blackout=, transform=fn,
 -- labels=, <options of that scheme's probe>}
--- target{probe=function(t) return result end, name=, ...}
+-- target{probe=function(t) return result end, name=, ...}: t has the name and the other fields.
 -- Two targets of one name are an error; everything is checked here, before anything runs.
 function site.target(spec)
   local parsed, message = target_grammar.parse(spec)
@@ -95,17 +128,12 @@ function site.target(spec)
     fail(("target: another target is named \"%s\" too, declared at %s; give one of them a name="):format(parsed.name, declared.names[parsed.name]))
   end
   with_defaults(parsed)
-  local ok, err = pcall(runner.check, parsed)
-  if not ok then
-    fail((tostring(err):gsub("^[^:\n]+:%d+: ", "")))
+  message = mistake_in(parsed)
+  if message then
+    fail(message)
   end
-  local info = debug.getinfo(2, "Sl")
-  declared.names[parsed.name] = ("%s:%d"):format(info.short_src, info.currentline)
+  declared.names[parsed.name] = place(2) or "another place"
   declared.targets[#declared.targets + 1] = parsed
-  local trial, why = runner.new({}):add(parsed)
-  if not trial then
-    fail(why)
-  end
 end
 
 --- defaults{every=, timeout=, labels=, ...}: for the targets that follow, in this group or file; options
@@ -121,7 +149,7 @@ function site.group(name, options, fn)
   if type(options) == "function" and fn == nil then
     options, fn = {}, options
   end
-  if type(name) ~= "string" or type(fn) ~= "function" then
+  if type(name) ~= "string" or name == "" or type(fn) ~= "function" then
     fail("group: expected a name, a table of defaults and a function")
   end
   check_defaults("group", options)
@@ -152,10 +180,7 @@ site.blackout = schedule_value(schedule.blackout)
 
 local function collect(what, list)
   return function(fn)
-    if type(fn) == "table" and type(fn.put) == "function" then
-      local object = fn
-      fn = function(result) return object:put(result) end
-    elseif type(fn) ~= "function" then
+    if type(fn) ~= "function" then
       fail(("%s: expected a function, got %s"):format(what, type(fn)))
     end
     list[#list + 1] = fn
@@ -166,28 +191,73 @@ end
 -- tables split it.
 site.transform = collect("transform", declared.transforms)
 
---- sink(function(result) end) or sink(uploader): where results go.
-site.sink = collect("sink", declared.sinks)
-
 --- on_change(function(result, before) end): called when a target begins to fail or to succeed.
 site.on_change = collect("on_change", declared.on_change)
 
---- declared() -> {targets=, transforms=, sinks=, on_change=}: what the files have declared so far.
+--- put_into(uploader) -> sink: puts the results of runs that took place, and logs what is not taken.
+function site.put_into(uploader)
+  local last
+  return function(result)
+    if not pipeline.took_place(result) then
+      return
+    end
+    local ok, why = uploader:put(result)
+    if not ok and why ~= last then
+      sys.log("error", ("upload: %s: %s"):format(tostring(result.target), why))
+    end
+    last = why
+  end
+end
+
+--- sink(function(result) end) or sink(uploader): where results go. What an uploader has not sent when the targets have run
+-- gets five seconds.
+function site.sink(to)
+  if type(to) == "table" and type(to.put) == "function" then
+    declared.uploaders[#declared.uploaders + 1] = to
+    to = site.put_into(to)
+  elseif type(to) ~= "function" then
+    fail(("sink: expected a function or an uploader, got %s"):format(type(to)))
+  end
+  declared.sinks[#declared.sinks + 1] = to
+end
+
+--- declared() -> {targets=, transforms=, sinks=, uploaders=, on_change=}: what the file has declared so far.
 function site.declared()
   return declared
 end
 
---- run(print_summary) -> whether anything was declared: runs the declared targets, once, or for ever when
--- one of them has a schedule. Results without a sink are printed as they come.
+--- flush(uploader, seconds) -> whether all was delivered: a blocked queue gets no time. Says what was not.
+function site.flush(uploader, seconds)
+  if uploader:status().state ~= "blocked" then
+    uploader:flush(seconds)
+  end
+  local status = uploader:status()
+  local left = status.queued + status.in_flight
+  if left > 0 then
+    sys.log("error", ("upload: results not delivered: %d (%s)"):format(left, status.last_error or status.state))
+  end
+  if status.rejected > 0 or status.dropped > 0 then
+    sys.log("error", ("upload: results refused by the manager: %d, dropped: %d"):format(status.rejected, status.dropped))
+  end
+  return left == 0 and status.rejected == 0 and status.dropped == 0
+end
+
+local function print_line(result)
+  io.write(require("waddle.show").line(result, require("waddle.cli").layout()), "\n")
+  io.flush()
+end
+
+--- run() -> whether all results were delivered to the uploaders among the sinks: runs the declared targets, once, or for ever
+-- when one of them has a schedule. Without a sink results are printed as they come.
 function site.run()
   if #declared.targets == 0 then
-    return false
+    return true
   end
-  local layout = require("waddle.cli").layout()
-  local sinks = declared.sinks
+  local sinks = table.move(declared.sinks, 1, #declared.sinks, 1, {})
   if #sinks == 0 then
-    sinks = {function(result) io.write(require("waddle.show").line(result, layout), "\n") io.flush() end}
+    sinks[1] = print_line
   end
+  sinks[#sinks + 1] = require("waddle.scenario").observe
   local r = runner.new {transforms = declared.transforms, sinks = sinks, on_change = declared.on_change}
   for _, parsed in ipairs(declared.targets) do
     assert(r:add(parsed))
@@ -197,7 +267,12 @@ function site.run()
   else
     r:once()
   end
-  return true
+  r:drain()
+  local delivered = true
+  for _, uploader in ipairs(declared.uploaders) do
+    delivered = (not uploader.flush or site.flush(uploader, FLUSH_S)) and delivered
+  end
+  return delivered
 end
 
 return site

@@ -1,0 +1,187 @@
+-- What a result goes through: the target's transform, the global ones in order, on_change, every sink side by side.
+-- What must hold: nothing a script's function does, wait or raise or leave tasks behind, holds up another sink or the
+-- schedule, or ends the program. Each sink gets its results in their order.
+
+local redact = require "waddle.redact"
+local sys = require "waddle.core.sys"
+local task = require "waddle.core.task"
+
+local pipeline = {}
+local methods = {}
+methods.__index = methods
+
+local MOST_WAITING = 10000 -- results before one sink; newer ones are dropped and counted
+
+local function on_close(fn)
+  return setmetatable({}, {__close = fn})
+end
+
+-- A failed must stays what it is: it is no error of the script.
+local function message_of(err)
+  if type(err) == "table" and rawget(err, "must") then
+    return err
+  end
+  sys.log("debug", redact.text(debug.traceback(tostring(err), 2)))
+  return redact.text(tostring(err))
+end
+
+local function call(fn, ...)
+  local values = table.pack(xpcall(fn, message_of, ...))
+  if not values[1] then
+    error(values[2], 0)
+  end
+  return table.unpack(values, 2, values.n)
+end
+
+--- guarded(fn, ...) -> true, values... | false, message with file:line (or what a failed must raised): runs a script's function in a task of its own, so that
+-- what it spawned and did not join ends with it, and its failures stay here.
+function pipeline.guarded(fn, ...)
+  return pcall(function(...)
+    return task.spawn(call, fn, ...):join()
+  end, ...)
+end
+
+--- new{transforms={fn...}, sinks={fn(result, row)...}, on_change={fn(result, before)...}, counts={failed=, dropped=,
+-- transform_errors=, sink_errors=, sink_dropped=}}: its sinks work in tasks under the calling one. The lists may grow.
+function pipeline.new(opts)
+  return setmetatable({transforms = opts.transforms, sinks = opts.sinks, on_change = opts.on_change, counts = opts.counts,
+    home = task.current(), feeds = {}, pending = 0}, methods)
+end
+
+local function less(self)
+  self.pending = self.pending - 1
+  if self.pending == 0 and self.waiter then
+    task.wake(self.waiter)
+  end
+end
+
+-- nil drops the result, a table replaces it, several split it; a transform that raises, or gives what is no result, leaves it
+-- as it is.
+local function transformed(self, fn, results)
+  local out = {}
+  for _, result in ipairs(results) do
+    local values = table.pack(pipeline.guarded(fn, result))
+    local wrong = not values[1] and tostring(values[2])
+    for i = 2, values[1] and values.n or 1 do
+      if values[i] and type(values[i]) ~= "table" then
+        wrong = ("the transform gave %s in place of a result"):format(type(values[i]))
+      end
+    end
+    if wrong then
+      self.counts.transform_errors = self.counts.transform_errors + 1
+      result.transform_error = wrong
+      sys.log("error", "transform: " .. wrong)
+      values = {true, result, n = 2}
+    end
+    local kept = #out
+    for i = 2, values.n do
+      out[#out + 1] = values[i] or nil
+    end
+    self.counts.dropped = self.counts.dropped + (kept == #out and 1 or 0)
+  end
+  return out
+end
+
+--- took_place(result) -> whether it is of a run that came to its end: skipped and cancelled ones are no measurements.
+function pipeline.took_place(result)
+  return result.error ~= "skipped" and result.error ~= "cancelled"
+end
+
+-- A target changes once a run, by the first of the results that the transforms made of it.
+local function note_change(self, row, result)
+  local before = row.before
+  row.before = {success = result.success, error = result.error, started_at = result.started_at}
+  if not before or before.success == result.success then
+    return
+  end
+  for _, fn in ipairs(self.on_change) do
+    local ok, err = pipeline.guarded(fn, result, before)
+    if not ok then
+      sys.log("error", "on_change: " .. tostring(err))
+    end
+  end
+end
+
+local function work(self, feed)
+  while feed.first <= feed.last do
+    local item = feed[feed.first]
+    feed[feed.first] = nil
+    feed.first = feed.first + 1
+    local ok, err = pipeline.guarded(feed.sink, item.result, item.row)
+    if not ok then
+      self.counts.sink_errors = self.counts.sink_errors + 1
+      sys.log("error", "sink: " .. tostring(err))
+    end
+    less(self)
+  end
+  feed.working = false
+end
+
+local function push(self, sink, result, row)
+  local feed = self.feeds[sink]
+  if not feed then
+    feed = {sink = sink, first = 1, last = 0}
+    self.feeds[sink] = feed
+  elseif feed.last - feed.first + 1 >= MOST_WAITING then
+    self.counts.sink_dropped = self.counts.sink_dropped + 1
+    if not feed.full then
+      sys.log("error", ("sink: %d results wait for it, newer ones are dropped"):format(MOST_WAITING))
+    end
+    feed.full = true
+    return
+  end
+  feed.full = false
+  feed.last = feed.last + 1
+  feed[feed.last] = {result = result, row = row}
+  self.pending = self.pending + 1
+  if not feed.working then
+    feed.working = true
+    task.spawn_under(self.home, work, self, feed)
+  end
+end
+
+--- emit(row, result): yields while transforms and on_change do, not for sinks.
+function methods:emit(row, result)
+  self.pending = self.pending + 1
+  local done <close> = on_close(function() less(self) end) -- luacheck: ignore 211
+  local results = {result}
+  if row.target.settings.transform then
+    results = transformed(self, row.target.settings.transform, results)
+  end
+  for _, fn in ipairs(self.transforms) do
+    results = transformed(self, fn, results)
+  end
+  if results[1] and pipeline.took_place(results[1]) then
+    note_change(self, row, results[1])
+  end
+  for _, one in ipairs(results) do
+    if pipeline.took_place(one) and not one.success then
+      self.counts.failed = self.counts.failed + 1
+    end
+    for _, sink in ipairs(self.sinks) do
+      push(self, sink, one, row)
+    end
+  end
+end
+
+--- emit_beside(row, result): as emit, in a task of its own, for who must not wait.
+function methods:emit_beside(row, result)
+  self.pending = self.pending + 1
+  task.spawn_under(self.home, function()
+    local done <close> = on_close(function() less(self) end) -- luacheck: ignore 211
+    self:emit(row, result)
+  end)
+end
+
+--- drain([seconds]) -> whether everything emitted has gone through all sinks; without a limit it waits until it has.
+function methods:drain(seconds)
+  local deadline = seconds and task.now() + seconds
+  self.waiter = task.current()
+  while self.pending > 0 and not (deadline and task.now() >= deadline) do
+    task.park(deadline and math.max(0, deadline - task.now()))
+  end
+  self.waiter = nil
+  return self.pending == 0
+end
+
+return pipeline
