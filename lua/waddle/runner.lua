@@ -15,6 +15,7 @@ local methods = {}
 methods.__index = methods
 
 local MOST_AT_ONCE = 256
+local INSTANT_S = 1e-6 -- what is due within this is due now: a wait has whole nanoseconds, a due time has fractions of them
 local LONGEST_WAIT_S = 30 -- between two looks at the wall clock, which cron follows and somebody may set
 local CLOCK_STEP_S = 1 -- a wall clock that moved by more than this against the monotonic one was set
 local CRON_REPEAT_S = 3 * 3600 -- a clock set back by less does not repeat the runs in between
@@ -325,7 +326,7 @@ function methods:forever()
   end
   while not self.stopping or self.running > 0 do
     local row, now = not self.stopping and self.heap:first() or nil, task.now()
-    if row and row.due <= now then
+    if row and row.due <= now + INSTANT_S then
       self.heap:pop()
       row.last_wall_due = row.wall_due
       due(self, row, row.due)
