@@ -2,10 +2,11 @@
 -- them, exit code 2 for a syntax error.
 
 local env = require "waddle.env"
+local sys = require "waddle.core.sys"
 
 local run = {}
 
-local RAISED, USAGE, UNDELIVERED = 1, 2, 3
+local USAGE, UNDELIVERED = 2, 3
 
 --- text(text, chunk_name, name, argv) -> what the chunk returns. A syntax error is printed and
 -- gives 2. `chunk_name` is as load takes it ("@file"), `name` becomes arg[0]. A chunk that returns a
@@ -25,31 +26,31 @@ function run.text(text, chunk_name, name, argv)
   return value
 end
 
--- The traceback is of the script alone: what called it is ours.
-local function explain(err)
+-- Told when the script ends by an error that nobody took. A wrong declaration is a message and another exit code; all else goes
+-- on to become a traceback of the script.
+local function explain_mistake(_, err)
   local site = package.loaded["waddle.site"]
   if site and site.is_mistake(err) then
-    return {message = err, code = USAGE}
+    io.stderr:write("waddle: ", err, "\n")
+    pcall(sys.exit, USAGE) -- sets the code; where the script has ended already it can do no more, and says so by an error
   end
-  return {message = debug.traceback(tostring(err), 2), code = RAISED}
 end
 
 --- script(text, chunk_name, name, argv) -> exit code: as text, for people's own scripts: then what they declared runs, and their
--- checks and thresholds decide. 1 when the script raises, 2 for a wrong declaration, 3 for results that an uploader among the
--- sinks could not deliver, 99 for a failed check or threshold.
-function run.script(...)
-  local ok, value = xpcall(run.text, explain, ...)
-  if not ok then
-    io.stderr:write("waddle: ", value.message, "\n")
-    return value.code
-  end
+-- checks and thresholds decide. 2 for a wrong declaration, 3 for results that an uploader among the sinks could not deliver, 99
+-- for a failed check or threshold. Raises what the script raised.
+function run.script(text, chunk_name, name, argv)
+  local guard <close> = setmetatable({}, {__close = explain_mistake}) -- luacheck: ignore 211
+  local value = run.text(text, chunk_name, name, argv)
   local site, scenario = package.loaded["waddle.site"], package.loaded["waddle.scenario"]
   local delivered = not site or site.run()
   local code = scenario and scenario.finish()
   if code and code > 0 then
     return code
+  elseif not delivered then
+    return UNDELIVERED
   end
-  return delivered and value or not delivered and UNDELIVERED or nil
+  return value
 end
 
 --- file(name, argv) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first

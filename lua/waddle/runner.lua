@@ -16,6 +16,7 @@ methods.__index = methods
 
 local MOST_AT_ONCE = 256
 local INSTANT_S = 1e-6 -- what is due within this is due now: a wait has whole nanoseconds, a due time has fractions of them
+local WALL_MARGIN_S = 1e-4 -- the wall clock is read in microseconds, and a cron's run must not begin in the minute before
 local LONGEST_WAIT_S = 30 -- between two looks at the wall clock, which cron follows and somebody may set
 local CLOCK_STEP_S = 1 -- a wall clock that moved by more than this against the monotonic one was set
 local CRON_REPEAT_S = 3 * 3600 -- a clock set back by less does not repeat the runs in between
@@ -245,7 +246,7 @@ local function arm(self, row)
     end
     local at = schedule.next_due(row.spec, math.max(wall, row.wall_due or 0))
     row.wall_due = at
-    row.due = at and task.now() + (at - wall)
+    row.due = at and task.now() + (at - wall) + WALL_MARGIN_S
   else
     row.due = schedule.next_due(row.spec, row.due or task.now() - 1e-9)
   end

@@ -311,7 +311,7 @@ describe("a probe function", function()
       add(r, {probe = function(t) return {test_type = "tcp", latency_ms = 5, note = t.name .. t.port} end, name = "own", port = 7, labels = {site = "x"}})
       r:once() r:drain()
       local x = seen[1].result
-      print(x.success, x.note, x.target, x.name, x.labels.site, x.started_at ~= nil)
+      print(x.success, x.note, x.target, x.target_name, x.labels.site, x.started_at ~= nil)
     ]]
     assert.equal("true\town7\town\town\tx\ttrue\n", out)
   end)
@@ -342,7 +342,7 @@ describe("a probe's result", function()
       add(r, {"http://me:hunter2@127.0.0.1:1/", timeout = 1, name = "h", every = 10})
       finish(r, 12)
       local x = seen[1].result
-      print(x.target, x.name, x.error, x.quality.sched_lag_ms ~= nil)
+      print(x.target, x.target_name, x.error, x.quality.sched_lag_ms ~= nil)
     ]]
     assert.equal("http://***@127.0.0.1:1/\th\tconnection_refused\ttrue\n", out)
   end)
