@@ -7,6 +7,9 @@ local function overview(layout)
   for _, command in ipairs(cli.commands()) do
     rows[#rows + 1] = {command.name, command.help}
   end
+  local function paragraph(words)
+    return table.concat(text.wrap(words, layout.width or 100), "\n") .. "\n"
+  end
   local bold = function(s) return text.paint(s, "bold", layout.colour) end
   return table.concat {
     "waddle measures networks from Lua scripts.\n\n",
@@ -17,10 +20,10 @@ local function overview(layout)
       {"waddle -e CODE", "a piece of Lua"},
       {"waddle", "a prompt; without a terminal the agent"},
       {"waddle --FLAG...", "the agent, with its flags"},
-    }, {indent = 2, width = layout.width, colour = layout.colour}), "\n",
-    bold "commands", "\n", text.table(rows, {indent = 2, width = layout.width, colour = layout.colour}), "\n",
-    "waddle COMMAND --help tells more about a command; waddle help icmp.ping about a probe; waddle help task.map about a function.\n",
-    "Exit codes: 0 all well, 1 a probe or script failed, 2 bad usage, 3 results not delivered, 99 failed check, 130 interrupted.\n",
+    }, {indent = 2, width = layout.width, colour = layout.colour, wrap = true}), "\n",
+    bold "commands", "\n", text.table(rows, {indent = 2, width = layout.width, colour = layout.colour, wrap = true}), "\n",
+    paragraph("waddle COMMAND --help tells more about a command, waddle help icmp.ping about a probe, waddle help task.map about a function."),
+    paragraph("Exit codes: 0 all well, 1 a probe or script failed, 2 bad usage, 3 results not delivered, 99 failed check, 130 interrupted."),
   }
 end
 

@@ -67,6 +67,21 @@ local function nearest(name, scope)
   return require("waddle.nearest").find(name, names)
 end
 
+-- A module as scripts see it: a function it does not have is an error with the nearest name.
+local function strict(module, name)
+  if type(module) == "table" and not getmetatable(module) then
+    setmetatable(module, {__index = function(_, key)
+      local names = {}
+      for own in next, module do
+        names[#names + 1] = own
+      end
+      local near = type(key) == "string" and require("waddle.nearest").find(key, names)
+      error(("%s has no '%s'%s"):format(name, tostring(key), near and ("; did you mean '" .. near .. "'?") or ""), 2)
+    end})
+  end
+  return module
+end
+
 --- A new environment. Globals that a script sets stay in it.
 function env.new()
   local scope, declared = {}, {}
@@ -82,7 +97,7 @@ function env.new()
     __index = function(t, name)
       local value
       if env.modules[name] then
-        value = require(env.modules[name])
+        value = strict(require(env.modules[name]), name)
       elseif env.functions[name] then
         value = require(env.functions[name][1])[env.functions[name][2]]
       elseif declared[name] then

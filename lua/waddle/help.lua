@@ -35,7 +35,7 @@ end
 function help.probe(name, options)
   options = options or {}
   local d = core.describe(name)
-  local layout = {width = options.width, colour = options.colour, indent = 2}
+  local layout = {width = options.width, colour = options.colour, indent = 2, wrap = true}
   return table.concat {
     text.paint(call_line(d), "bold", options.colour), "\n  ", d.help, "\n\n",
     text.paint("options", "bold", options.colour), "\n", text.table(field_rows(d.options, "", {}), layout), "\n",
@@ -106,7 +106,7 @@ function help.names()
   return unique
 end
 
-local function overview()
+local function overview(options)
   local rows = {}
   for _, name in ipairs(core.probes()) do
     rows[#rows + 1] = {name, core.describe(name).help}
@@ -116,15 +116,16 @@ local function overview()
     modules[#modules + 1] = name
   end
   table.sort(modules)
-  return ("probes\n%s\nmodules\n  %s\n\nhelp NAME tells more: help icmp.ping, help task, help task.map\n"):format(
-    text.table(rows, {indent = 2}), table.concat(modules, " "))
+  return ("probes\n%s\nmodules\n%s\nhelp NAME tells more: help icmp.ping, help task, help task.map\n"):format(
+    text.table(rows, {indent = 2, width = options.width, wrap = true}),
+    text.table({{table.concat(modules, " ")}}, {indent = 2, width = options.width, wrap = true}))
 end
 
 --- about(name [, options]) -> text | nil, message: help for a probe, a module or a function; without
 -- a name an overview.
 function help.about(name, options)
   if not name or name == "" then
-    return overview()
+    return overview(options or {})
   end
   for _, probe in ipairs(core.probes()) do
     if probe == name then

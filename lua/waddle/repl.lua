@@ -15,13 +15,13 @@ local PROMPT, MORE = "waddle> ", "     .. "
 --- compile(source, scope) -> function | nil, message, incomplete: a piece of input as an expression
 -- whose values are printed, else as statements; `incomplete` when more lines may complete it.
 function repl.compile(source, scope)
-  local chunk = load("return " .. source, "=prompt", "t", scope)
+  local chunk, wrong = load("return " .. source, "=prompt", "t", scope)
   if chunk then
     return chunk
   end
-  local err
+  local more, err = wrong:sub(-5) == "<eof>", nil
   chunk, err = load(source, "=prompt", "t", scope)
-  return chunk, err, err and err:sub(-5) == "<eof>"
+  return chunk, err, err and (more or err:sub(-5) == "<eof>")
 end
 
 local function output_options()

@@ -110,8 +110,12 @@ function details.ssh(result)
   return join(list(address(result), foreign(get(result, "banner"))))
 end
 
-function details.dns(result)
+function details.dns(result, options)
   local answers, texts = get(result, "answers"), {}
+  if options.full then
+    local count = answers and #answers or 0
+    return join(list(foreign(get(result, "rcode")), ("%d %s"):format(count, count == 1 and "answer" or "answers")))
+  end
   for i = 1, math.min(4, answers and #answers or 0) do
     texts[i] = text.cut(foreign(get(answers[i], "data") or "?"), LONGEST_ANSWER)
   end
@@ -140,13 +144,14 @@ end
 
 --- One line for one result: `✓ https://example.com/: 45.2ms  200 http/2, 192.0.2.1, 12.3 KiB`,
 -- `✗ example.com:25: connection_refused`.
+-- With options.full a line that stands above all the facts: it does not list them itself.
 -- @return a line without a newline.
 function show.line(result, options)
   options = options or {}
   local name = foreign(get(result, "target") or get(result, "target_host") or "?")
   local start = ("%s %s: "):format(mark(result, options), text.paint(name, "bold", options.colour))
   local describe = details[kind(result)]
-  local more = describe and describe(result) or ""
+  local more = describe and describe(result, options) or ""
   if get(result, "success") then
     local latency = get(result, "latency_ms")
     start = start .. (latency and text.ms(latency) or "ok")
@@ -175,8 +180,10 @@ function show.waterfall(timings, options)
   end
   local shown_total = get(timings, "total_ms") or total
   local digits = shown_total < 10 and 3 or shown_total < 1000 and 2 or 1
+  -- What would read as nothing is written with as many digits as it needs.
   local number = function(ms)
-    return ("%." .. digits .. "fms"):format(ms)
+    local aligned = ("%." .. digits .. "fms"):format(ms)
+    return (shown_total >= 1000 or not aligned:find("[1-9]")) and text.ms(ms) or aligned
   end
   local figures = math.max(#number(shown_total), 8)
   local room = math.max(10, math.min(options.width or 80, 100) - figures - 15)
@@ -305,7 +312,7 @@ end
 --- One result in full: its line, the redirects on the way, the waterfall, the packets, the records, the certificates.
 function show.result(result, options)
   options = options or {}
-  local out = { show.line(result, options), "\n" }
+  local out = { show.line(result, { colour = options.colour, full = true }), "\n" }
   local function add(part)
     out[#out + 1] = part
   end

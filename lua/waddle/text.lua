@@ -104,6 +104,23 @@ function text.cut(s, width)
   return table.concat(out) .. "…"
 end
 
+--- Breaks plain text into lines of a width, at blanks; a longer word has a line of its own, cut.
+-- @return list of lines, at least one.
+function text.wrap(s, width)
+  local lines, line = {}, ""
+  for word in s:gmatch("%S+") do
+    local longer = line == "" and word or line .. " " .. word
+    if line ~= "" and text.width(longer) > width then
+      lines[#lines + 1] = text.cut(line, width)
+      line = word
+    else
+      line = longer
+    end
+  end
+  lines[#lines + 1] = text.cut(line, width)
+  return lines
+end
+
 local STYLES = { bold = 1, dim = 2, red = 31, green = 32, yellow = 33, blue = 34, magenta = 35, cyan = 36 }
 
 --- Colours a text.
@@ -171,7 +188,10 @@ function text.value(name, value)
 end
 
 -- The widths of the columns, the widest shortened until the row fits.
-local function column_widths(cells, columns, room, gap)
+-- `wrapped`: the last column gives way first, down to a width that can still be read.
+local READABLE = 24
+
+local function column_widths(cells, columns, room, gap, wrapped)
   local widths = {}
   for _, row in ipairs(cells) do
     for c = 1, columns do
@@ -181,6 +201,10 @@ local function column_widths(cells, columns, room, gap)
   local total = (columns - 1) * gap
   for c = 1, columns do
     total = total + widths[c]
+  end
+  if room and wrapped and total > room then
+    local less = math.min(total - room, math.max(0, widths[columns] - READABLE))
+    widths[columns], total = widths[columns] - less, total - less
   end
   while room and total > room do
     local widest = 1
@@ -199,7 +223,7 @@ end
 -- @param rows list of lists of plain texts (nil: empty).
 -- @param options table or nil: headers (list of texts), align (list: "left" default, "right"), width (columns of the
 --   terminal; default no limit: nothing is cut), colour (headers are dim), indent (blanks before each line, default 0),
---   style (function(row, column, text) -> style name or nil).
+--   style (function(row, column, text) -> style name or nil), wrap (the last column is broken into lines, not cut).
 -- @return text, each line ends with a newline; "" without rows.
 function text.table(rows, options)
   options = options or {}
@@ -218,20 +242,23 @@ function text.table(rows, options)
     cells[#cells + 1] = row
   end
   local indent = options.indent or 0
-  local widths = column_widths(cells, columns, options.width and options.width - indent, 2)
+  local widths = column_widths(cells, columns, options.width and options.width - indent, 2, options.wrap)
   local out = {}
   for i, row in ipairs(cells) do
-    local parts = {}
-    for c = 1, columns do
-      local align = options.align and options.align[c]
-      local plain = text.cut(row[c], widths[c])
-      local is_header = options.headers and i == 1
-      local style = is_header and "dim"
-        or options.style and options.style(i - (options.headers and 1 or 0), c, row[c]) or nil
-      local painted = style and text.paint(plain, style, options.colour) or plain
-      parts[c] = (c == columns and align ~= "right") and painted or text.pad(painted, widths[c], align)
+    local is_header = options.headers and i == 1
+    local last = options.wrap and text.wrap(row[columns], widths[columns]) or { text.cut(row[columns], widths[columns]) }
+    for k, rest in ipairs(last) do
+      local parts = {}
+      for c = 1, columns do
+        local align = options.align and options.align[c]
+        local plain = c == columns and rest or k == 1 and text.cut(row[c], widths[c]) or ""
+        local style = is_header and "dim"
+          or options.style and options.style(i - (options.headers and 1 or 0), c, row[c]) or nil
+        local painted = style and text.paint(plain, style, options.colour) or plain
+        parts[c] = (c == columns and align ~= "right") and painted or text.pad(painted, widths[c], align)
+      end
+      out[#out + 1] = ((" "):rep(indent) .. table.concat(parts, "  ")):gsub(" +$", "") .. "\n"
     end
-    out[i] = ((" "):rep(indent) .. table.concat(parts, "  ")):gsub(" +$", "") .. "\n"
   end
   return table.concat(out)
 end

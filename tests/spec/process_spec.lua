@@ -123,6 +123,12 @@ describe("the strict environment", function()
     assert.matches("'tsak' is not set anywhere; did you mean 'task'?", err, 1, true)
   end)
 
+  it("names the function that was meant, and the line", function()
+    local code, _, err = run {"-e", "tcp.connet 'x'"}
+    assert.equal(1, code)
+    assert.matches("(command line):1: tcp has no 'connet'; did you mean 'connect'?", err, 1, true)
+  end)
+
   it("keeps what a script sets, nil too", function()
     local code, out = run {"-e", "x = 5 y = nil print(x, y, _G.x)"}
     assert.equal(0, code)

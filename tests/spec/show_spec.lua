@@ -74,6 +74,13 @@ describe("show.waterfall", function()
     assert.equal("", show.waterfall { total_ms = 3 })
   end)
 
+  it("never writes a phase that was measured as nothing", function()
+    local shown = show.waterfall { connect_ms = 0.033, ttfb_ms = 3000.5, total_ms = 3000.533 }
+    assert.matches("connect +0.033ms", shown)
+    assert.matches("ttfb +3.00s", shown)
+    assert.matches("connect +0.003ms", show.waterfall { connect_ms = 0.003, ttfb_ms = 300, total_ms = 300.003 })
+  end)
+
   it("bears phases of no length", function()
     assert.matches("total +0.000ms", show.waterfall { dns_ms = 0, connect_ms = 0, total_ms = 0 })
   end)

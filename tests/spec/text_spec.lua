@@ -75,6 +75,16 @@ describe("text for people", function()
     assert.equal("a name…  1.5\n", shown)
   end)
 
+  it("breaks the last column into lines where it is told to, and cuts nothing", function()
+    assert.equal("name    text of several words\n        that are worth reading\nlonger  short\n",
+      text.table({ { "name", "text of several words that are worth reading" }, { "longer", "short" } }, { width = 32, wrap = true }))
+  end)
+
+  it("breaks a paragraph at blanks", function()
+    assert.same({ "one two", "three" }, text.wrap("one two  three", 9))
+    assert.same({ "" }, text.wrap("", 9))
+  end)
+
   it("leaves out what has no value", function()
     assert.equal("  a    1\n  ccc  3\n", text.kv({ { "a", 1 }, { "b", nil }, { "ccc", 3 } }, { indent = 2 }))
   end)
