@@ -52,7 +52,7 @@ make_tools() {
     cp -a "$base" "$tools"
     rm "$tools/.done"
     mount_tools
-    enter_tools sh -c "apt-get -qq update && apt-get -qq install -y --no-install-recommends buildah netavark" >"$cache/tools.log" 2>&1 ||
+    enter_tools sh -c "apt-get -qq update && apt-get -qq install -y --no-install-recommends buildah iproute2 netavark" >"$cache/tools.log" 2>&1 ||
       die "could not install buildah, see $cache/tools.log"
     : >"$tools/.done"
   else
