@@ -305,7 +305,7 @@ static void flush(struct wd_packet_socket *s) {
       return;
     }
     recount(s);
-    if (r >= 0 || s->first != messages[0].packet || !wd_packet_socket_is_open(s)) continue;
+    if (r >= 0 || !s->first || s->first != messages[0].packet || !wd_packet_socket_is_open(s)) continue;
     if (err == EINVAL && stamp_names == NAMES_UNTRIED) {
       stamp_names = NAMES_UNKNOWN; // before Linux 6.13; a packet with a fault of its own fails again below
       recount(s);

@@ -217,7 +217,7 @@ local function prepare(input, state)
   if wrong then
     return nil, wrong
   end
-  local declared, err = NOTHING, nil
+  local declared, err = NOTHING
   if settings.site then
     declared, err = load_site(settings.site)
     if not declared then

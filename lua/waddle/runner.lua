@@ -67,7 +67,7 @@ end
 --- read(target [, every]) -> {every=, spec=, overlap=, blackouts=} | nil, message: what the settings of a parsed target say
 -- about when it runs; `every` is what its settings lack.
 function runner.read(target, every)
-  local settings, plan, message = target.settings, {}, nil
+  local settings, plan, message = target.settings, {}
   plan.every = settings.every or every
   if plan.every then
     plan.spec, message = schedule.read(plan.every, {identity = target.name, jitter = settings.jitter})
