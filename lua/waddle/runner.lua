@@ -102,7 +102,7 @@ end
 local function without_probe(target, err, detail)
   local options = target.args[#target.args]
   return {
-    test_type = type(target.probe) == "string" and target.probe:match("^%w+") or nil,
+    test_type = type(target.probe) == "string" and target.probe:match("^%w+") or options.test_type,
     target = target.target, target_name = target.name, target_host = target.host or target.name, target_port = target.port,
     success = err == nil, error = err, error_detail = detail, started_at = sys.timestamp(), timings = {}, quality = {},
     labels = options.labels,

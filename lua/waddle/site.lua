@@ -118,7 +118,8 @@ end
 --- target "https://intranet.test"
 -- target{"tls://h:443", name=, every=, overlap="skip"|"queue"|"cancel", jitter=, blackout=, transform=fn,
 -- labels=, <options of that scheme's probe>}
--- target{probe=function(t) return result end, name=, ...}: t has the name and the other fields.
+-- target{probe=function(t) return result end, name=, test_type="http"|"tcp"|"udp"|"icmp", ...}: t has the name and the other
+-- fields; test_type is for results that have none, and only what has one is uploaded.
 -- Two targets of one name are an error; everything is checked here, before anything runs.
 function site.target(spec)
   local parsed, message = target_grammar.parse(spec)
@@ -201,9 +202,12 @@ function site.put_into(uploader)
     if not pipeline.took_place(result) then
       return
     end
-    local ok, why = uploader:put(result)
+    local ok, why = false, "not uploaded, the probe function's result has no test_type"
+    if result.test_type ~= nil then
+      ok, why = uploader:put(result)
+    end
     if not ok and why ~= last then
-      sys.log("error", ("upload: %s: %s"):format(tostring(result.target), why))
+      sys.log("error", ("upload: %s: %s"):format(tostring(result.target_name or result.target), why))
     end
     last = why
   end

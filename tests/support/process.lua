@@ -69,7 +69,7 @@ function run:wait(seconds)
 end
 
 -- Starts waddle with the arguments. `env` is all of its environment (but PATH and what sanitizers need), `prefix` a command that runs the program.
--- It ends after 20 seconds at the latest, with 124.
+-- It ends after 20 seconds at the latest, with 137.
 function process.start(args, env, prefix)
   local words = {}
   for _, name in ipairs {"PATH", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "WADDLE_GC_STRESS", "WADDLE_PATH"} do
@@ -79,7 +79,7 @@ function process.start(args, env, prefix)
   for name, value in pairs(env or {}) do
     words[#words + 1] = quoted(name .. "=" .. value)
   end
-  words[#words + 1] = "timeout --foreground -k 1 20"
+  words[#words + 1] = "timeout --foreground -s KILL 20"
   words[#words + 1] = prefix
   words[#words + 1] = quoted(path)
   for _, word in ipairs(args) do
