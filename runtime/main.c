@@ -1,10 +1,14 @@
 // The program: opens the loop and the state, runs lua/waddle/main.lua as the root task, and turns
 // its end into an exit code. What the arguments mean is decided there, in Lua.
+#include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "runtime/log.h"
 #include "runtime/loop.h"
@@ -42,6 +46,21 @@ static void raise_descriptor_limit(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// A descriptor 0, 1 or 2 that was closed when we began would be given to the first socket, and a line meant for people would go into it.
+static void fill_standard_descriptors(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
+// Output that could not be written is a failure, and no silent one; but a reader that has had enough is nobody's fault.
+static int finish_output(int code) {
+  if (!fflush(stdout) && !ferror(stdout)) return code;
+  if (errno != EPIPE) fprintf(stderr, "waddle: cannot write to standard output: %s\n", strerror(errno));
+  return EXIT_SCRIPT;
+}
+
 static int exit_code_of(const struct wd_vm *vm) {
   const struct wd_task *root = vm->root;
   if (vm->interrupt) return EXIT_SIGNAL;
@@ -59,6 +78,7 @@ int main(int argc, char **argv) {
   struct wd_loop loop;
   struct wd_vm vm;
   struct arguments args = {argc, argv, &vm};
+  fill_standard_descriptors();
   setlocale(LC_CTYPE, "");
   raise_descriptor_limit();
   int rc = wd_loop_open(&loop);
@@ -77,5 +97,5 @@ int main(int argc, char **argv) {
   int code = exit_code_of(&vm);
   wd_vm_close(&vm);
   wd_loop_close(&loop);
-  return fflush(stdout) ? EXIT_SCRIPT : code;
+  return finish_output(code);
 }

@@ -52,6 +52,9 @@ struct text_call {
   char *out;
 };
 
+// From here on a traceback tells how waddle came to run the script.
+#define RUNS_SCRIPTS "\n\tlua/waddle/run.lua:"
+
 static int l_traceback(lua_State *L) {
   struct text_call *call = lua_touserdata(L, 1);
   if (lua_gettop(call->co) > 0 && lua_checkstack(call->co, 1)) {
@@ -61,8 +64,11 @@ static int l_traceback(lua_State *L) {
     lua_pushnil(L);
   }
   push_message(L, 2);
-  luaL_traceback(L, call->co, lua_tostring(L, -1), 0);
-  call->out = strdup(lua_tostring(L, -1));
+  // A message that was caught and raised again brings its own traceback: that of where it happened.
+  if (!strstr(lua_tostring(L, -1), "\nstack traceback:\n")) luaL_traceback(L, call->co, lua_tostring(L, -1), 0);
+  const char *text = lua_tostring(L, -1);
+  const char *ours = strstr(text, RUNS_SCRIPTS);
+  call->out = strndup(text, ours ? (size_t)(ours - text) : strlen(text));
   return 0;
 }
 

@@ -1,5 +1,6 @@
 -- waddle help [NAME]: the commands, or help for a command, a probe, a module or a function.
 local cli = require "waddle.cli"
+local core = require "waddle.core"
 local text = require "waddle.text"
 
 local function overview(layout)
@@ -45,6 +46,10 @@ return cli.command {
         io.write(command:parser():get_help(), "\n")
         return 0
       end
+    end
+    local source = args.name:match("^[%w_-]+$") and core.source("scripts/" .. args.name .. ".lua")
+    if source then -- a script that is no command, such as run, tells by itself
+      return require("waddle.run").text(source, "=scripts/" .. args.name .. ".lua", args.name, {"--help"})
     end
     local found, err = require("waddle.help").about(args.name, layout)
     if not found then

@@ -140,6 +140,12 @@ local function add_defaults(settings)
   end
 end
 
+-- The line of a key, or nil where it is written in another way (with \\u escapes).
+local function line_of_key(content, key)
+  local at = content:find('"' .. key:gsub("%p", "%%%0") .. '"%s*:')
+  return at and select(2, content:sub(1, at):gsub("\n", "")) + 1
+end
+
 local function add_file(settings, path, content)
   local values, message = json.decode(content)
   if values == nil then
@@ -154,7 +160,8 @@ local function add_file(settings, path, content)
   end
   for key, value in pairs(values) do
     if DEFAULTS[key] == nil then
-      fail(path, "unknown key '%s'%s", tostring(key), nearest.hint(key, DEFAULTS))
+      local at = line_of_key(content, tostring(key))
+      fail(at and ("%s:%d"):format(path, at) or path, "unknown key '%s'%s", tostring(key), nearest.hint(key, DEFAULTS))
     end
     put(settings, key, ("%s: %s"):format(path, key), "file", value)
   end

@@ -91,7 +91,7 @@ end
 function scenario.threshold(figure)
   local read, message = stats.threshold(figure)
   if not read then
-    error("threshold: " .. message, 2)
+    error(message, 2)
   elseif state.watch then
     error("threshold: declare it before the first check", 2)
   end

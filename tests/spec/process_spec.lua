@@ -87,6 +87,13 @@ describe("a script", function()
     assert.matches(name .. ":6: something broke", err, 1, true)
     assert.matches("stack traceback:", err, 1, true)
     assert.matches(name .. ":7: in ", err, 1, true)
+    assert.is_nil(err:find("lua/waddle/run.lua", 1, true)) -- how waddle came to run it helps nobody
+  end)
+
+  it("that breaks inside a scenario has one traceback, that of the place", function()
+    local code, _, err = run {"-e", 'scenario("a", function() local x; x.y = 1 end)'}
+    assert.equal(1, code)
+    assert.equal(1, select(2, err:gsub("stack traceback:", "")))
   end)
 
   it("with a syntax error ends with 2 and its place", function()
@@ -175,6 +182,23 @@ describe("an unknown command", function()
     local code, _, err = run {"rnu"}
     assert.equal(2, code)
     assert.matches("did you mean 'run'", err, 1, true)
+  end)
+end)
+
+describe("standard output", function()
+  it("that takes nothing makes the exit code 1, and says so", function()
+    local pipe = io.popen(("{ timeout 20 %s help >/dev/full; echo code=$?; } 2>&1"):format(program))
+    local out = pipe:read("a")
+    pipe:close()
+    assert.matches("cannot write to standard output", out, 1, true)
+    assert.matches("code=1", out, 1, true)
+  end)
+
+  it("that is closed does no harm", function()
+    local pipe = io.popen(("timeout 20 %s -e 'print(tcp.connect(\"127.0.0.1:9\").error) task.sleep(0.01)' >&- 2>&-; echo code=$?"):format(program))
+    local out = pipe:read("a")
+    pipe:close()
+    assert.equal("code=0\n", out)
   end)
 end)
 
