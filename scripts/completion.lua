@@ -15,6 +15,7 @@ return cli.command {
     for _, command in ipairs(cli.commands()) do
       command.build(parser:command(command.name, command.help))
     end
+    parser:command("run", "Run a script of your own."):argument("file") -- its flags are the script's
     io.write(parser["get_" .. args.shell .. "_complete"](parser))
     return 0
   end,

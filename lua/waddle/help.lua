@@ -2,6 +2,7 @@
 
 local core = require "waddle.core"
 local env = require "waddle.env"
+local help_sys = require "waddle.help_sys"
 local nearest = require "waddle.nearest"
 local text = require "waddle.text"
 
@@ -138,6 +139,10 @@ function help.about(name, options)
     local found = doc_comment(env.modules[module], member)
     if found then
       return found
+    elseif module == "sys" and help_sys[member] then
+      return help_sys[member] .. "\n"
+    elseif (require(env.modules[module])[member]) then -- one of several that their module tells about together
+      return header_comment(env.modules[module])
     end
   elseif env.modules[name] then
     local out = {header_comment(env.modules[name]) or ""}

@@ -31,7 +31,7 @@ end
 
 local function scalar(name, value)
   if type(value) == "string" then
-    return name and text.printable(value) or ("%q"):format(value):gsub("\\\n", "\\n")
+    return name and text.printable(value) or '"' .. text.printable((value:gsub('[\\"]', "\\%0"))) .. '"'
   end
   return text.value(name, value)
 end
@@ -42,7 +42,8 @@ local function rows_of(value, prefix, depth, rows, seen)
       rows[#rows + 1] = {"...", "more"}
       return
     end
-    local name = prefix .. (type(key) == "string" and (prefix == "" and key or "." .. key) or ("[" .. tostring(key) .. "]"))
+    local shown = text.printable(tostring(key))
+    local name = prefix .. (type(key) == "string" and (prefix == "" and shown or "." .. shown) or ("[" .. shown .. "]"))
     local member = value[key]
     if type(member) == "table" and next(member) == nil then
       rows[#rows + 1] = {name, "{}"}

@@ -1,0 +1,18 @@
+-- What `help` says about the functions of `sys`, which are C.
+
+return {
+  columns = "sys.columns() -> width of the terminal on stdout or stderr, nil where there is none",
+  env = "sys.env(name) -> text or nil; sys.env() -> table of the whole environment",
+  exit = "sys.exit([code]): cancels every task and ends the process with the code, 0 by default; does not return",
+  hostname = "sys.hostname() -> the machine's name",
+  isatty = "sys.isatty(descriptor) -> whether 0 (stdin), 1 (stdout) or 2 (stderr) is a terminal",
+  log = "sys.log(level, text): a line in the log; level is \"debug\", \"info\", \"warning\" or \"error\"",
+  log_level = "sys.log_level(name): lines below this level are dropped",
+  pid = "sys.pid() -> the process's number",
+  random = "sys.random(n) -> n bytes from the kernel's generator, 4096 at most",
+  signal = "sys.signal() -> the name of a signal (\"INT\", \"TERM\", \"HUP\"): waits for one, which then does not end the script",
+  time = "sys.time() -> seconds since 1970-01-01 UTC, with microseconds",
+  timestamp = "sys.timestamp([seconds]) -> RFC 3339 UTC text with microseconds, of now by default",
+  uname = "sys.uname() -> {sysname=, release=, version=, machine=, nodename=}",
+  virtual_clock = "sys.virtual_clock(): freezes time; from then on it jumps to the next timer whenever nothing is ready. For tests.",
+}
