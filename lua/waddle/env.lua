@@ -8,7 +8,7 @@ local env = {}
 -- Name in a script -> module that is loaded when the name is first read.
 env.modules = {
   task = "waddle.task",
-  sys = "waddle.core.sys",
+  sys = "waddle.sys",
   json = "waddle.json",
   http = "waddle.http",
   tcp = "waddle.tcp",
@@ -82,13 +82,38 @@ local function strict(module, name)
   return module
 end
 
+-- load, loadfile and dofile for a scope: what a script loads sees the script's names, unless it says otherwise.
+local function loaders(scope)
+  function scope.load(chunk, name, mode, ...)
+    if select("#", ...) > 0 then
+      return load(chunk, name, mode, ...)
+    end
+    return load(chunk, name, mode, scope)
+  end
+  function scope.loadfile(name, mode, ...)
+    if select("#", ...) > 0 then
+      return loadfile(name, mode, ...)
+    end
+    return loadfile(name, mode, scope)
+  end
+  function scope.dofile(name)
+    local chunk, err = loadfile(name, nil, scope)
+    if not chunk then
+      error(err, 0)
+    end
+    return chunk()
+  end
+end
+
 --- A new environment. Globals that a script sets stay in it.
 function env.new()
   local scope, declared = {}, {}
   for name, value in pairs(standard) do
     scope[name] = value
+    declared[name] = true
   end
   scope._G = scope
+  loaders(scope)
   return setmetatable(scope, {
     __newindex = function(t, name, value)
       declared[name] = true
@@ -96,16 +121,17 @@ function env.new()
     end,
     __index = function(t, name)
       local value
-      if env.modules[name] then
+      if declared[name] then
+        return nil
+      elseif env.modules[name] then
         value = strict(require(env.modules[name]), name)
       elseif env.functions[name] then
         value = require(env.functions[name][1])[env.functions[name][2]]
-      elseif declared[name] then
-        return nil
       else
         local near = type(name) == "string" and nearest(name, t)
         error(("'%s' is not set anywhere%s"):format(tostring(name), near and ("; did you mean '" .. near .. "'?") or ""), 2)
       end
+      declared[name] = true
       rawset(t, name, value)
       return value
     end,

@@ -107,6 +107,22 @@ function help.names()
   return unique
 end
 
+-- What a module has: names, each with the first line of what help says of it.
+local function member_rows(module)
+  local rows, about = {}, {}
+  for _, probe in ipairs(core.probes()) do
+    about[probe] = core.describe(probe).help
+  end
+  for _, name in ipairs(help.names()) do
+    local member = name:match("^" .. module .. "%.(.+)$")
+    if member then
+      local words = about[name] or doc_comment(env.modules[module], member) or ""
+      rows[#rows + 1] = {name, (words:match("^[^\n]*"))}
+    end
+  end
+  return rows
+end
+
 local function overview(options)
   local rows = {}
   for _, name in ipairs(core.probes()) do
@@ -146,11 +162,7 @@ function help.about(name, options)
     end
   elseif env.modules[name] then
     local out = {header_comment(env.modules[name]) or ""}
-    for _, known in ipairs(help.names()) do
-      if known:sub(1, #name + 1) == name .. "." then
-        out[#out + 1] = "  " .. known .. "\n"
-      end
-    end
+    out[#out + 1] = text.table(member_rows(name), {indent = 2, width = options and options.width})
     return table.concat(out)
   elseif env.functions[name] then
     local found = doc_comment(table.unpack(env.functions[name]))

@@ -160,8 +160,7 @@ function http.request(url, opts)
 end
 
 local function verb(name, method)
-  --- get(url [, opts]) and so on: request with that method.
-  http[name] = function(url, opts)
+  return function(url, opts)
     if type(url) == "table" and opts == nil then
       url, opts = nil, url
     end
@@ -183,9 +182,26 @@ local function verb(name, method)
   end
 end
 
-for name, method in pairs {get = "GET", post = "POST", put = "PUT", delete = "DELETE", head = "HEAD", patch = "PATCH", options = "OPTIONS"} do
-  verb(name, method)
-end
+--- get(url [, opts]) or get{url=, ...} -> result: http.request with method GET; help "http.request" lists the options.
+http.get = verb("get", "GET")
+
+--- post(url [, opts]) or post{url=, json=, ...} -> result: http.request with method POST.
+http.post = verb("post", "POST")
+
+--- put(url [, opts]) or put{url=, json=, ...} -> result: http.request with method PUT.
+http.put = verb("put", "PUT")
+
+--- delete(url [, opts]) or delete{url=, ...} -> result: http.request with method DELETE.
+http.delete = verb("delete", "DELETE")
+
+--- head(url [, opts]) or head{url=, ...} -> result: http.request with method HEAD.
+http.head = verb("head", "HEAD")
+
+--- patch(url [, opts]) or patch{url=, json=, ...} -> result: http.request with method PATCH.
+http.patch = verb("patch", "PATCH")
+
+--- options(url [, opts]) or options{url=, ...} -> result: http.request with method OPTIONS.
+http.options = verb("options", "OPTIONS")
 
 --- session{base=, any option of request} -> a session: what it is given goes into each of its requests, cookies are
 -- kept, bodies are kept to 1 MiB. See waddle.session.

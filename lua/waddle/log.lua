@@ -11,13 +11,16 @@ local function writer(level)
   end
 end
 
---- debug(text, ...): text as string.format takes it with the values that follow.
+--- debug(text, ...): a line at that level; text as string.format takes it with the values that follow.
 log.debug = writer "debug"
---- info(text, ...)
+
+--- info(text, ...): as debug, at level info.
 log.info = writer "info"
---- warning(text, ...)
+
+--- warning(text, ...): as debug, at level warning.
 log.warning = writer "warning"
---- error(text, ...)
+
+--- error(text, ...): as debug, at level error.
 log.error = writer "error"
 
 --- level(name): lines below it are dropped; "debug", "info", "warning" (at start) or "error".

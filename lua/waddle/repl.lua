@@ -64,9 +64,10 @@ local function evaluate(session, chunk)
   return table.concat(out), true
 end
 
--- "help", "help NAME" and "help 'NAME'" are not Lua, but what people type.
+-- "help", "help NAME", "help 'NAME'" and "help('NAME')" are what people type, Lua or not.
 local function answer_help(line)
-  local name = line:match("^%s*help%s*$") and "" or line:match("^%s*help%s+[\"']?([%w_.]+)[\"']?%s*$")
+  local name = line:match("^%s*help%s*%(?%s*%)?%s*$") and "" or line:match("^%s*help%s+[\"']?([%w_.]+)[\"']?%s*$")
+    or line:match("^%s*help%s*%(?%s*[\"']([%w_.]+)[\"']%s*%)?%s*$")
   if name then
     local found, err = help.about(name, output_options())
     return found or err .. "\n"

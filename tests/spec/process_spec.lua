@@ -141,6 +141,31 @@ describe("the strict environment", function()
     assert.equal(0, code)
     assert.equal("5\tnil\t5\n", out)
   end)
+
+  it("takes nil for a value of any name, its own too", function()
+    local code, out = run {"-e", "local h = http http = nil tcp = nil print = nil io.write(tostring(http), tostring(tcp), tostring(print))"}
+    assert.equal(0, code)
+    assert.equal("nilnilnil", out)
+  end)
+
+  it("is what load, loadfile and dofile see, unless told otherwise", function()
+    local name = os.tmpname()
+    local file = io.open(name, "w")
+    file:write("seen = math.type(task.now()) return ...")
+    file:close()
+    for _, code in ipairs {"load('seen = math.type(task.now())')()", ("dofile %q"):format(name), ("loadfile(%q)()"):format(name)} do
+      local status, out, err = run {"-e", code .. " print(seen)"}
+      assert.equal(0, status, err)
+      assert.equal("float\n", out)
+    end
+    local _, out = run {"-e", ("print(pcall(load('return task', 'c', 't', {}))) print(loadfile(%q, 't', {math = math, task = task})(7))"):format(name)}
+    assert.equal("true\tnil\n7\n", out)
+    local code, _, err = run {"-e", "load('tsak()')()"}
+    assert.equal(1, code)
+    assert.matches("did you mean 'task'?", err, 1, true)
+    os.remove(name)
+    assert.matches("cannot open " .. name, (select(3, run {"-e", ("dofile %q"):format(name)})), 1, true)
+  end)
 end)
 
 describe("a signal", function()

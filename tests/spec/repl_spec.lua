@@ -155,6 +155,24 @@ describe("the prompt whose terminal goes away", function()
   end)
 end)
 
+describe("help", function()
+  local help = require "waddle.help"
+
+  it("knows every name that completion offers", function()
+    for _, name in ipairs(help.names()) do
+      local text, err = help.about(name)
+      assert.is_truthy(text, err)
+    end
+  end)
+
+  it("lists what a module has, each with a line", function()
+    local text = help.about "dns"
+    assert.matches("dns.query +asks a name server", text)
+    assert.matches("sys.exit +exit%(%[code%]%)", (help.about "sys"))
+    assert.matches("method GET", (help.about "http.get"))
+  end)
+end)
+
 describe("the prompt without a terminal", function()
   it("answers statements from a pipe, and fails when one of them did", function()
     local out, ok = shell("printf '1+1\\nfor i=1,2 do\\nprint(i)\\nend\\n' | timeout 20 " .. program .. " repl")
@@ -177,6 +195,13 @@ describe("the prompt without a terminal", function()
     assert.equal("prompt:1: icmp.ping: unknown field 'cuont'; did you mean 'count'?\n", out)
     out = shell("printf 'function f() error(\"deep\") end\\nf()\\n' | timeout 20 " .. program .. " repl")
     assert.matches("prompt:1: deep\nstack traceback:", out, 1, true)
+  end)
+
+  it("takes help for a function that it is not", function()
+    for _, line in ipairs {"help http.get", "help 'http.get'", "help(\"http.get\")"} do
+      local out = shell("printf '%s\\n' " .. quoted(line) .. " | timeout 20 " .. program .. " repl")
+      assert.matches("^get%(url", out)
+    end
   end)
 
   it("takes /dev/null for an empty session", function()
