@@ -103,7 +103,7 @@ local function with_progress(total, fn)
     task.sleep(PROGRESS_AFTER)
     while true do
       local count = total > 1 and ("%d of %d done, "):format(done, total) or ""
-      io.stderr:write(("\r\27[K%s%.0f s"):format(count, task.now() - t0))
+      io.stderr:write(("\r\27[K%s%.0f s"):format(total > 1 and count or "waiting, ", task.now() - t0))
       task.sleep(PROGRESS_EVERY)
     end
   end)
