@@ -21,13 +21,13 @@ local function shell(command)
   return out
 end
 
--- A child process that prints `lines` lines and then runs until it is stopped.
-local function start(command)
-  local child = {pipe = io.popen("echo $$; exec " .. command)}
+-- A child process in a folder; it runs until it is stopped.
+local function start(command, folder)
+  local child = {pipe = io.popen(("cd %s && echo $$ && exec %s"):format(folder or ".", command))}
   child.pid = child.pipe:read("l")
   function child.stop()
     os.execute("kill " .. child.pid)
-    child.rest = child.pipe:read("a")
+    child.pipe:read("a")
     return select(3, child.pipe:close())
   end
   return child
@@ -71,7 +71,7 @@ function pages.open()
 
   --- Starts a command that runs until it is stopped.
   function place.start(line)
-    return start(("env -C %s NO_COLOR=1 timeout 60 %s %s"):format(place.folder, absolute, place.at(line)))
+    return start(("env NO_COLOR=1 timeout 60 %s %s"):format(absolute, place.at(line)), place.folder)
   end
 
   function place.stop()
