@@ -30,14 +30,16 @@ local function read_body(words)
   return file:read("a")
 end
 
-return cli.command {
+return cli.probe_command {
   name = "http",
   help = "Measure an HTTP request phase by phase.",
   examples = {"waddle http https://example.com", "waddle http --http-version 3 https://example.com",
     "waddle http -X POST -H 'Content-Type: application/json' -d '{\"a\":1}' https://api.example.com/items",
     "waddle http --jsonl https://a.example https://b.example | jq .timings"},
-  build = function(parser)
-    parser:argument("url", "What to request; http:// where no scheme is named."):args("+")
+  probe = "http.request",
+  argument = {"URL", "What to request; http:// where no scheme is named."},
+  target = function(words) return words:find("^%a[%w+.-]*://") and words or "http://" .. words end,
+  flags = function(parser)
     parser:option("--http-version", "HTTP version; auto takes 2 where the server offers it."):choices {"auto", "1.1", "2", "3"}:default("auto")
     parser:option("-X --method", "Request method; POST where there is a body, else GET."):argname("METHOD")
     parser:option("-H --header", "Request header; may be repeated."):argname("'NAME: VALUE'"):count("*")
@@ -45,30 +47,21 @@ return cli.command {
     parser:option("-u --user", "Basic credentials, USER:PASSWORD; never sent on to another server."):argname("USER:PASSWORD")
     parser:option("--follow", "Redirects to follow at most."):default("10"):convert(cli.integer):argname("N")
     parser:option("--proxy", "Proxy to go through; '' for none. By default that of the environment."):argname("URL")
-    parser:option("--ca", "Trusted certificates: a PEM file or a folder of them."):argname("FILE")
     parser:option("--cert", "Client certificate, a PEM file."):argname("FILE")
     parser:option("--key", "Key of the client certificate, a PEM file."):argname("FILE")
-    parser:flag("--insecure", "Report a certificate that does not hold, but do not fail.")
-    cli.probe_flags(parser)
+    cli.certificate_flags(parser)
   end,
-  run = function(args)
-    local function must(value, err)
-      if value == nil and err then
-        cli.usage_error("http", err)
-      end
-      return value
+  options = function(args)
+    local headers, wrong_header = read_headers(args.header)
+    local body, wrong_body = read_body(args.data)
+    if wrong_header or wrong_body then
+      return nil, wrong_header or wrong_body
     end
-    local body = must(read_body(args.data))
     local user, password = (args.user or ""):match("^([^:]*):?(.*)$")
-    local opts = must(cli.probe_options(args, {
-      version = args.http_version, method = args.method or body and "POST" or nil, headers = must(read_headers(args.header)), body = body,
+    return {
+      version = args.http_version, method = args.method or body and "POST" or nil, headers = headers, body = body,
       auth = args.user and {user = user, password = password} or nil, follow = args.follow, proxy = args.proxy,
       tls = {ca = args.ca, cert = args.cert, key = args.key, verify = not args.insecure},
-    }))
-    local calls = {}
-    for i, url in ipairs(args.url) do
-      calls[i] = {probe = "http.request", target = url:find("^%a[%w+.-]*://") and url or "http://" .. url, opts = opts}
-    end
-    return cli.run_probes("http", args, calls)
+    }
   end,
 }

@@ -67,27 +67,29 @@ function cli.integer(words)
   return n
 end
 
---- Adds the flags of every probe command.
-function cli.probe_flags(parser)
+-- The flags of every probe command.
+local function probe_flags(parser)
   parser:option("--timeout", "Give up after this many seconds, or text like 500ms."):argname("S")
-  parser:flag("-4", "Use IPv4 only."):target("ipv4")
-  parser:flag("-6", "Use IPv6 only."):target("ipv6")
+  parser:mutex(
+    parser:flag("-4", "Use IPv4 only."):target("ipv4"),
+    parser:flag("-6", "Use IPv6 only."):target("ipv6"))
   parser:mutex(
     parser:flag("--json", "Print one JSON document: an object for one target, a list for several."),
     parser:flag("--jsonl", "Print one line of JSON a target, as each ends."))
   parser:option("--source", "Send from this local address or interface."):argname("ADDRESS")
 end
 
---- The options that cli.probe_flags read, for a probe; `more` is added to them.
-function cli.probe_options(args, more)
-  if args.ipv4 and args.ipv6 then
-    return nil, "-4 and -6 exclude each other"
-  end
-  local opts = {timeout = args.timeout, source = args.source, family = args.ipv4 and 4 or args.ipv6 and 6 or nil}
-  for key, value in pairs(more or {}) do
-    opts[key] = value
-  end
-  return opts
+--- Adds the flags of a probe that sends several packets, with its defaults as texts.
+function cli.packet_flags(parser, count, interval, size)
+  parser:option("-c --count", "Packets to send to each target."):default(count):convert(cli.integer):argname("N")
+  parser:option("-i --interval", "Time between two packets to a target."):default(interval):argname("S")
+  parser:option("-s --size", "Bytes of payload."):default(size):convert(cli.integer):argname("BYTES")
+end
+
+--- Adds --ca and --insecure.
+function cli.certificate_flags(parser)
+  parser:option("--ca", "Trusted certificates: a PEM file or a folder of them."):argname("FILE")
+  parser:flag("--insecure", "Report a certificate that does not hold, but do not fail.")
 end
 
 -- Runs fn beside a line on stderr that tells how far it is, from one second on; terminals only.
@@ -131,20 +133,16 @@ local function check_all(name, calls)
   end
 end
 
---- Runs calls {probe="tcp.connect", target=, opts=} side by side, prints each as asked for by
--- args.json or args.jsonl, else in full (one target) or a line each; gives the exit code.
--- `one(result, layout)` replaces the text of a single result, `run(call)` the probe call itself.
-function cli.run_probes(name, args, calls, one, run)
+-- Runs calls {probe="tcp.connect", target=, opts=} side by side, prints each as asked for by args.json or
+-- args.jsonl, else in full (one target) or a line each; gives the exit code.
+local function run_probes(name, args, calls)
   check_all(name, calls)
   local layout = cli.layout()
-  run = run or function(call)
-    local module, fn = call.probe:match("^(%w+)%.(%w+)$")
-    return require("waddle." .. module)[fn](call.target, call.opts)
-  end
   local failed = 0
   local results = with_progress(#calls, function(step)
     return task.map(calls, function(call)
-      local result = run(call)
+      local module, fn = call.probe:match("^(%w+)%.(%w+)$")
+      local result = require("waddle." .. module)[fn](call.target, call.opts)
       failed = failed + (result.success and 0 or 1)
       step()
       if args.jsonl then
@@ -159,10 +157,40 @@ function cli.run_probes(name, args, calls, one, run)
     io.write(json.pretty(#calls == 1 and results[1] or json.array(results)), "\n")
   elseif not args.jsonl then
     for _, result in ipairs(results) do
-      io.write(#calls == 1 and (one or show.result)(result, layout) or show.line(result, layout) .. "\n")
+      io.write(#calls == 1 and show.result(result, layout) or show.line(result, layout) .. "\n")
     end
   end
   return failed > 0 and FAILED or 0
+end
+
+--- A command that calls one probe for each of its targets: {name=, help=, examples=,
+-- probe="tcp.connect", argument={"HOST:PORT", "What to connect to."}, flags=function(parser) end,
+-- options=function(args) return {probe's options} | nil, message end, target=function(words) return target end}
+function cli.probe_command(spec)
+  function spec.build(parser)
+    parser:argument("target", spec.argument[2]):args("+"):argname(spec.argument[1])
+    if spec.flags then
+      spec.flags(parser)
+    end
+    probe_flags(parser)
+  end
+  function spec.run(args)
+    local opts, err = {}, nil
+    if spec.options then
+      opts, err = spec.options(args)
+    end
+    if not opts then
+      cli.usage_error(spec.name, err)
+    end
+    opts.timeout, opts.source = args.timeout, args.source
+    opts.family = args.ipv4 and 4 or args.ipv6 and 6 or nil
+    local calls = {}
+    for i, target in ipairs(args.target) do
+      calls[i] = {probe = spec.probe, target = spec.target and spec.target(target) or target, opts = opts}
+    end
+    return run_probes(spec.name, args, calls)
+  end
+  return cli.command(spec)
 end
 
 --- Every command there is, by name: each script of scripts/ that returns one.
@@ -170,7 +198,7 @@ function cli.commands()
   local found = {}
   for _, path in ipairs(core.files()) do
     local source = path:match("^scripts/") and core.source(path)
-    if source and source:find("return cli.command", 1, true) then -- others run when they are called
+    if source and source:find("return cli%.%l*_?command {") then -- others run when they are called
       local chunk = assert(load(source, "=" .. path, "t", require("waddle.env").new()))
       local value = chunk()
       if cli.is_command(value) then
