@@ -71,6 +71,9 @@ void wd_desc_expected(const struct wd_field *f, char *out, size_t room) {
     [WD_T_MAP] = "a table of strings by name",
     [WD_T_TABLE] = "a table",
     [WD_T_LUA] = "a table",
+    [WD_T_MS] = "a number", // these three are of results alone
+    [WD_T_TIME] = "a time (RFC 3339, UTC)",
+    [WD_T_ERR] = "the name of a failure",
   };
   bool bounded = f->min < f->max || f->max < 0;
   if (f->type == WD_T_ENUM) {
