@@ -120,6 +120,6 @@ describe("threshold", function()
     assert.matches("scenario%.lua:3: threshold: declare it before the first check", err)
     code, _, err = run 'threshold "fast"'
     assert.equal(1, code)
-    assert.matches("scenario%.lua:1: threshold:", err)
+    assert.matches("scenario%.lua:1: threshold", err)
   end)
 end)
