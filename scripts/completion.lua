@@ -16,6 +16,7 @@ return cli.command {
       command.build(parser:command(command.name, command.help))
     end
     parser:command("run", "Run a script of your own."):argument("file") -- its flags are the script's
+    parser:command("run", "Run a script of your own."):argument("file") -- no command of cli's making: its flags are the script's
     io.write(parser["get_" .. args.shell .. "_complete"](parser))
     return 0
   end,

@@ -56,7 +56,7 @@ return cli.command {
       end
     end
     local layout = cli.layout()
-    io.write(args.json and json.encode(document) .. "\n"
+    io.write(args.json and json.encode(document, {sorted = true}) .. "\n"
       or text.table(rows, {width = layout.width, colour = layout.colour, align = {nil, nil, "right"}, wrap = true}))
     io.flush()
     sys.signal() -- runs until it is told to stop

@@ -19,9 +19,8 @@ function repl.compile(source, scope)
   if chunk then
     return chunk
   end
-  local more, err = wrong:sub(-5) == "<eof>", nil
-  chunk, err = load(source, "=prompt", "t", scope)
-  return chunk, err, err and (more or err:sub(-5) == "<eof>")
+  local statements, err = load(source, "=prompt", "t", scope)
+  return statements, err, err and (wrong:sub(-5) == "<eof>" or err:sub(-5) == "<eof>")
 end
 
 local function output_options()

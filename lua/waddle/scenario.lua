@@ -29,6 +29,10 @@ function scenario.observe(result)
   end
 end
 
+local function mark(ok)
+  return require("waddle.text").paint(ok and "✓" or "✗", ok and "green" or "red", layout().colour)
+end
+
 -- Judges one result; gives ok and the reason.
 local function judge(result, name, spec)
   if type(result) ~= "table" then
@@ -52,10 +56,9 @@ local function judge(result, name, spec)
   watch():value("checks", ok)
   state[ok and "passed" or "failed"] = state[ok and "passed" or "failed"] + 1
   local colour, latency = layout().colour, rawget(result, "latency_ms")
-  local mark = text.paint(ok and "✓" or "✗", ok and "green" or "red", colour)
   local what = name or rawget(result, "target") or "check"
   local more = not ok and ": " .. text.printable(reason) or type(latency) == "number" and "  " .. text.paint(text.ms(latency), "dim", colour) or ""
-  io.write(mark, " ", what, more, "\n")
+  io.write(mark(ok), " ", what, more, "\n")
   io.flush()
   return ok, reason
 end
@@ -129,7 +132,7 @@ function scenario.finish()
   end
   local all_hold, judged = watch():judge()
   for _, one in ipairs(judged) do
-    io.write(("%s %s%s\n"):format(one.ok and "✓" or "✗", one.text, one.ok and "" or ": " .. tostring(one.reason)))
+    io.write(mark(one.ok), " ", one.text, one.ok and "" or ": " .. tostring(one.reason), "\n")
   end
   io.write(("%d checks passed, %d failed\n"):format(state.passed, state.failed))
   return (state.failed > 0 or not all_hold) and FAILED or 0

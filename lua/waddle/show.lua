@@ -306,7 +306,7 @@ local function show_answers(answers, options)
       rows[i][c] = rows[i][c] or ""
     end
   end
-  return text.table(rows, { indent = 2, width = options.width or 80, align = { nil, "right" }, colour = options.colour })
+  return text.table(rows, { indent = 2, width = options.width or 80, align = { nil, "right" }, colour = options.colour, wrap = true })
 end
 
 --- One result in full: its line, the redirects on the way, the waterfall, the packets, the records, the certificates.
