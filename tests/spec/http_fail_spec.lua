@@ -69,6 +69,9 @@ describe("a request that fails", function()
   for _, case in ipairs(cases) do
     local peer, path, err, phases = table.unpack(case)
     it(("at %s%s is %s, and its phases are right"):format(peer, path, err), function()
+      if case.opts and case.opts.version == "3" then
+        spec.need_http3()
+      end
       local url = peer == "http" and spec.url(peer, path) or "https://" .. spec.peer(peer) .. path
       if case.plain then
         url = url:gsub("^https", "http")
@@ -120,6 +123,7 @@ describe("a request that fails", function()
   end)
 
   it("for a server name that a QUIC server refuses ends at once", function()
+    spec.need_http3()
     local started = require("waddle.task").now()
     local r = http.get(spec.url("caddy_h3", "/", "localhost"), {version = "3", timeout = 5, tls = {ca = spec.value("ca"), server_name = "unknown.test"}})
     assert.are.equal("tls_handshake", r.error)

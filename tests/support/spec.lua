@@ -48,6 +48,27 @@ end
 -- A plain value of run.sh: spec.value("ca") is the file of the authority to trust, spec.value("blackhole_v6") an address. Skips when there is none.
 spec.value = variable
 
+-- What libcurl says it is made of: "libcurl/8.14.1 GnuTLS/3.8.9 ... ngtcp2/1.11.0 nghttp3/1.8.0".
+function spec.libcurl()
+  for _, library in ipairs(require("waddle.core").libraries()) do
+    if library[1] == "libcurl" then
+      return library[2]
+    end
+  end
+end
+
+-- Whether libcurl speaks HTTP/3: each of its ways to do so needs this library.
+function spec.http3()
+  return spec.libcurl():find("nghttp3/", 1, true) ~= nil
+end
+
+-- Skips the spec where libcurl does not speak HTTP/3.
+function spec.need_http3()
+  if not spec.http3() then
+    spec.skip("no HTTP/3 in " .. spec.libcurl())
+  end
+end
+
 -- What clients did at a service of waddle-peer since a mark: a list of {conn = number, event = "accept", detail = "4"}, oldest first.
 -- `mark` is what spec.mark() returned before; without one everything since the start. support/peer/log.c tells the events.
 function spec.log(service, mark)
