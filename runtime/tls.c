@@ -212,9 +212,18 @@ static enum wd_tls_step fail(struct wd_tls *tls, enum wd_err err, const char *de
   return WD_TLS_FAILED;
 }
 
+// The library's last word. OpenSSL 3.5 answers a fault with an alert before it returns; where the peer is gone, that its write failed
+// comes after the fault itself, and says nothing.
+static unsigned long last_error(void) {
+  unsigned long code = 0, next;
+  while ((next = ERR_get_error()))
+    if (!code || !ERR_SYSTEM_ERROR(next)) code = next;
+  return code;
+}
+
 // What the library's error says of the peer. Reasons from SSL_AD_REASON_OFFSET on are alerts that came.
 static enum wd_tls_step fail_by_library(struct wd_tls *tls) {
-  unsigned long code = ERR_peek_last_error();
+  unsigned long code = last_error();
   int reason = ERR_GET_REASON(code);
   const char *text = ERR_reason_error_string(code);
   char line[160];
