@@ -170,6 +170,7 @@ static void on_stream(struct wd_watch *w, uint32_t events) {
     }
     if (!(events & EPOLLOUT)) return;
     t->connected = wd_clock_now();
+    wd_route_hear_icmp(w->fd, wd_addr_family(&t->server), false);
   }
   if (t->written < t->query.tcp_len)
     write_stream(t);
@@ -180,6 +181,7 @@ static void on_stream(struct wd_watch *w, uint32_t events) {
 static int begin_stream(struct wd_dns_try *t, int fd) {
   t->sent = wd_clock_now();
   t->watch.on_event = on_stream;
+  wd_route_hear_icmp(fd, wd_addr_family(&t->server), true);
   if (connect(fd, &t->server.sa, wd_addr_len(&t->server)) == 0 || errno == EINPROGRESS) return 0;
   return errno;
 }

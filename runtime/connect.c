@@ -112,6 +112,7 @@ static void won(struct wd_connect_attempt *a) {
   c->connect = c->kernel_time ? c->tcp.rtt : took;
   if (a != c->attempts) c->fallback = a->began - c->began;
   wd_watch_stop(&a->watch);
+  wd_route_hear_icmp(c->fd, wd_addr_family(&a->to), false);
   finish(c);
 }
 
@@ -152,6 +153,7 @@ static bool launch(struct wd_connect_attempt *a) {
     return false;
   }
   set_tos(fd, family, c->opts->tos);
+  wd_route_hear_icmp(fd, family, true);
   if (c->opts->source) {
     a->err = wd_route_bind(fd, family, c->opts->source, a->detail, sizeof(a->detail));
     a->weight = OF_ADDRESS;
@@ -228,8 +230,9 @@ void wd_connect_expire(struct wd_connect *c) {
   } else {
     wd_text_escape(shown, sizeof(shown), c->host, strlen(c->host));
     snprintf(c->detail, sizeof(c->detail), "the look-up of %s did not end", shown);
+    c->dns = wd_clock_now() - c->look_up.started;
   }
-  c->err = WD_E_TIMEOUT;
+  c->err = waiting ? WD_E_TIMEOUT : WD_E_DNS_TIMEOUT;
   wd_connect_stop(c);
 }
 

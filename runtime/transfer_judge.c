@@ -2,6 +2,7 @@
 // another one for the same, so the phase comes first, then the kernel's word, then the code.
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/neterr.h"
@@ -36,6 +37,12 @@ static long os_errno(const struct wd_transfer_try *try) {
   long err = 0;
   curl_easy_getinfo(try->easy, CURLINFO_OS_ERRNO, &err);
   return err;
+}
+
+// Of a datagram socket libcurl tells the kernel's error in its words alone: "recvmsg() ... (errno=113; No route to host)".
+static long datagram_errno(const struct wd_transfer_try *try) {
+  const char *at = strstr(try->message, "errno");
+  return at && at[5] ? strtol(at + 6, NULL, 10) : os_errno(try);
 }
 
 static bool was_reset(const struct wd_transfer_inner *in, const struct wd_transfer_try *try) {
@@ -113,7 +120,7 @@ static void judge_tls(struct wd_transfer_inner *in, const struct wd_transfer_try
 
 static void judge_quic(struct wd_transfer_inner *in, const struct wd_transfer_try *try) {
   char text[300];
-  long err = os_errno(try);
+  long err = datagram_errno(try);
   if (try->rc == CURLE_PEER_FAILED_VERIFICATION)
     judge_certificate(in, try);
   else if (try->wanted)

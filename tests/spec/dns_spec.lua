@@ -190,6 +190,7 @@ describe("dns.query", function()
   it("names what a router says", function()
     assert.equal("host_unreachable", ask("x.test", {server = spec.value("unreachable")}).error)
     assert.equal("admin_prohibited", ask("x.test", {server = spec.value("prohibited")}).error)
+    assert.equal("network_unreachable", ask("x.test", {server = "[" .. spec.value("unreachable_v6") .. "]", transport = "tcp"}).error)
   end)
 
   it("looks up a server's name, timed apart", function()

@@ -123,6 +123,8 @@ describe("a failed tcp.connect", function()
     fails("host_unreachable", tcp.connect(spec.value("unreachable") .. ":80"))
     local prohibited = tcp.connect(spec.value("prohibited") .. ":80")
     assert.is_true(prohibited.error == "admin_prohibited" or prohibited.error == "host_unreachable")
+    fails("network_unreachable", tcp.connect("[" .. spec.value("unreachable_v6") .. "]:80"))
+    fails("admin_prohibited", tcp.connect("[" .. spec.value("prohibited_v6") .. "]:80"))
   end)
 
   it("is local where this machine has no route", function()
