@@ -273,11 +273,13 @@ static void expire(struct wd_probe_op *p) {
   struct query *q = of(p);
   double limit = (double)q->o.common.timeout / 1e9;
   fill_tries(q);
-  if (!q->started)
-    wd_probe_done(p, WD_E_TIMEOUT, "the server's name '%s' was not found within %g s", q->server.host, limit);
-  else
-    wd_probe_done(p, WD_E_TIMEOUT, "no answer from %s over %s within %g s, asked %zu time%s", q->r.server,
-      q->r.transport == WD_DNS_TCP ? "tcp" : "udp", limit, q->started, q->started == 1 ? "" : "s");
+  if (!q->started) {
+    q->timings.dns = wd_clock_now() - q->look_up.started;
+    wd_probe_done(p, WD_E_DNS_TIMEOUT, "the look-up of the server's name '%s' did not end within %g s", q->server.host, limit);
+    return;
+  }
+  wd_probe_done(p, WD_E_TIMEOUT, "no answer from %s over %s within %g s, asked %zu time%s", q->r.server,
+    q->r.transport == WD_DNS_TCP ? "tcp" : "udp", limit, q->started, q->started == 1 ? "" : "s");
 }
 
 const struct wd_probe wd_probe_dns_query = {

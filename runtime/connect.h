@@ -50,8 +50,8 @@ struct wd_connect {
 
 void wd_connect_start(struct wd_loop *loop, struct wd_connect *c);
 
-// Ends the attempt with what is known so far in peer and tcp, and says in `detail` what was being
-// waited for: for a deadline that passed. `done` is not called any more.
+// Ends the attempt with what is known so far in peer, tcp and dns, and says in `err` and `detail` what
+// was being waited for: for a deadline that passed. `done` is not called any more.
 void wd_connect_expire(struct wd_connect *c);
 
 // Lets go of everything but a connected fd that `done` has handed over. No harm when called twice.

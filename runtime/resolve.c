@@ -200,7 +200,6 @@ static void look_up(struct wd_resolve *r, const char *name, int family, const ch
   if (n) {
     if (n > 1) wd_route_sort(kept, n); // routes may have changed
     set_addresses(r, kept, n);
-    r->took = 0;
     wd_loop_arm(r->loop, &r->soon, 0);
     return;
   }

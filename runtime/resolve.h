@@ -28,7 +28,7 @@ struct wd_resolve {
   char detail[160];                     // for people, when err
   struct wd_resolve_address *addresses; // RFC 6724 order, a family without a route last; freed by wd_resolve_clear
   size_t count;
-  wd_ns took;  // WD_NONE where nothing was asked (literal, pinned address)
+  wd_ns took;  // WD_NONE where nothing was asked (literal, pinned address, kept answer)
   bool shared; // joined a look-up that was in flight
   // inner
   struct wd_loop *loop;

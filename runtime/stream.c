@@ -219,15 +219,17 @@ bool wd_stream_expire(struct wd_stream *s) {
   char detail[300];
   double seconds = (double)wd_probe_opts(s->probe)->timeout / 1e9;
   if (!s->opening && !s->securing) return false;
+  enum wd_err err = WD_E_TIMEOUT;
   if (s->opening) {
     wd_connect_expire(&s->connect);
+    err = s->connect.err;
     note_connect(s);
     snprintf(detail, sizeof(detail), "%s within %g s", s->connect.detail, seconds);
   } else {
     describe(s);
     snprintf(detail, sizeof(detail), "connected, but the TLS handshake did not end within %g s", seconds);
   }
-  wd_stream_done(s, WD_E_TIMEOUT, detail, false);
+  wd_stream_done(s, err, detail, false);
   return true;
 }
 

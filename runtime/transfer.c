@@ -88,6 +88,7 @@ static void note_connect(struct wd_transfer_inner *in) {
   in->t->tcp.rtt = c->tcp.rtt;
   in->t->peer = c->peer;
   if (c->started == 0) return;
+  in->literal = in->literal || c->dns == WD_NONE; // a kept answer: nobody was asked
   in->first_attempt = c->began;
   in->attempt = c->began + (c->fallback == WD_NONE ? 0 : c->fallback);
   if (in->literal) in->began = c->began;
@@ -166,6 +167,7 @@ static void on_addresses(struct wd_resolve *r) {
   struct wd_transfer_inner *in = WD_CONTAINER(r, struct wd_transfer_inner, look_up);
   if (r->err == WD_OK && r->count > 0) {
     in->t->dns_shared = r->shared;
+    in->literal = in->literal || r->took == WD_NONE;
     next_quic(in);
     return;
   }

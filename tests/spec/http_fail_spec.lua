@@ -65,6 +65,10 @@ local function assert_phases(wanted, timings)
   assert.is_nil(next(got))
 end
 
+setup(function()
+  http.get("http://127.0.0.1:1/") -- the transfer engine opens a descriptor of its own at first use
+end)
+
 describe("a request that fails", function()
   for _, case in ipairs(cases) do
     local peer, path, err, phases = table.unpack(case)
@@ -128,6 +132,15 @@ describe("a request that fails", function()
     local r = http.get(spec.url("caddy_h3", "/", "localhost"), {version = "3", timeout = 5, tls = {ca = spec.value("ca"), server_name = "unknown.test"}})
     assert.are.equal("tls_handshake", r.error)
     assert.is_true(require("waddle.task").now() - started < 2)
+  end)
+
+  it("because a router prohibits QUIC is not blamed on the server", function()
+    local r = http.get("https://" .. spec.value("prohibited") .. "/", {version = "3", timeout = 2})
+    assert.are.equal("host_unreachable", r.error, r.error_detail)
+    r = http.get("https://[" .. spec.value("prohibited_v6") .. "]/", {version = "3", timeout = 2})
+    assert.are.equal("admin_prohibited", r.error, r.error_detail)
+    r = http.get("https://[" .. spec.value("unreachable_v6") .. "]/", {timeout = 2})
+    assert.are.equal("network_unreachable", r.error, r.error_detail)
   end)
 
   it("with verify = false it succeeds, and the verdict is there all the same", function()

@@ -1,16 +1,23 @@
 -- How names of servers are found, seen through dns.query, which looks its server's name up like every probe.
 
 local dns = require "waddle.dns"
+local http = require "waddle.http"
 local serve = require "waddle.serve"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
+local tcp = require "waddle.tcp"
+
+setup(function()
+  http.get("http://127.0.0.1:1/") -- the transfer engine opens a descriptor of its own at first use
+end)
 
 -- A query that is sent to `host`, looked up as the options say; its record does not matter.
 local function through(host, options)
-  options = options or {}
-  options.server = host .. ":" .. select(3, spec.peer("dns_good"))
-  options.timeout = options.timeout or 4
-  return dns.query("x.test", options)
+  local own = {server = host .. ":" .. select(3, spec.peer("dns_good")), timeout = 4}
+  for key, value in pairs(options or {}) do
+    own[key] = value
+  end
+  return dns.query("x.test", own)
 end
 
 local function rewrite(variable, text)
@@ -75,10 +82,15 @@ describe("names", function()
     assert.is_true(task.now() - before < 0.9)
   end)
 
-  it("fail with the probe's own timeout while the server is silent", function()
-    local r = through("x.test", {timeout = 0.1, resolver = {server = spec.peer("dns_silent")}})
-    assert.equal("timeout", r.error)
-    assert.equal(0, r.tries)
+  it("are what timed out while the server is silent, whatever the probe", function()
+    local opts = {timeout = 0.1, resolver = {server = spec.peer("dns_silent")}}
+    local results = {through("x.test", opts), tcp.connect("x.test:1", opts), http.get("http://x.test/", opts)}
+    for i = 1, 3 do
+      assert.equal("dns_timeout", results[i].error)
+      assert.matches("look%-up .*did not end within 0.1 s", results[i].error_detail)
+      assert.is_true(results[i].timings.dns_ms >= 95, i)
+    end
+    assert.equal(0, results[1].tries)
   end)
 
   it("that are asked for together go out once", function()
@@ -105,6 +117,13 @@ describe("names", function()
     assert.equal(2, asked())
     for _ = 1, 3 do
       assert.is_true(through("kept.test", {family = 4, resolver = {server = server, cache = "ttl"}}).success)
+    end
+    assert.equal(3, asked())
+    local opts = {family = 4, resolver = {server = server, cache = "ttl"}}
+    local port = select(3, spec.peer("http"))
+    for _, kept in ipairs {through("kept.test", opts), tcp.connect("kept.test:" .. port, opts), http.get("http://kept.test:" .. port .. "/ok", opts)} do
+      assert.is_true(kept.success, kept.error_detail)
+      assert.is_nil(kept.timings.dns_ms)
     end
     assert.equal(3, asked())
   end)
