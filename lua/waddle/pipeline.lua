@@ -10,7 +10,7 @@ local pipeline = {}
 local methods = {}
 methods.__index = methods
 
-local MOST_WAITING = 10000 -- results before one sink; newer ones are dropped and counted
+local MOST_WAITING = 10000 -- results before one sink; what comes then is dropped and counted, or waits (be_patient)
 
 local function on_close(fn)
   return setmetatable({}, {__close = fn})
@@ -33,6 +33,10 @@ local function call(fn, ...)
   return table.unpack(values, 2, values.n)
 end
 
+local function report(what, err)
+  sys.log("error", what .. ": " .. tostring(err))
+end
+
 --- guarded(fn, ...) -> true, values... | false, message with file:line (or what a failed must raised): runs a script's function in a task of its own, so that
 -- what it spawned and did not join ends with it, and its failures stay here.
 function pipeline.guarded(fn, ...)
@@ -45,7 +49,7 @@ end
 -- transform_errors=, sink_errors=, sink_dropped=}}: its sinks work in tasks under the calling one. The lists may grow.
 function pipeline.new(opts)
   return setmetatable({transforms = opts.transforms, sinks = opts.sinks, on_change = opts.on_change, counts = opts.counts,
-    home = task.current(), feeds = {}, pending = 0}, methods)
+    home = task.current(), feeds = {}, pending = 0, patient = false}, methods)
 end
 
 local function less(self)
@@ -70,7 +74,7 @@ local function transformed(self, fn, results)
     if wrong then
       self.counts.transform_errors = self.counts.transform_errors + 1
       result.transform_error = wrong
-      sys.log("error", "transform: " .. wrong)
+      report("transform", wrong)
       values = {true, result, n = 2}
     end
     local kept = #out
@@ -97,8 +101,16 @@ local function note_change(self, row, result)
   for _, fn in ipairs(self.on_change) do
     local ok, err = pipeline.guarded(fn, result, before)
     if not ok then
-      sys.log("error", "on_change: " .. tostring(err))
+      report("on_change", err)
     end
+  end
+end
+
+local function wake_waiting(feed)
+  local waiting = feed.waiting
+  feed.waiting = {}
+  for _, waiter in ipairs(waiting) do
+    task.wake(waiter)
   end
 end
 
@@ -107,40 +119,71 @@ local function work(self, feed)
     local item = feed[feed.first]
     feed[feed.first] = nil
     feed.first = feed.first + 1
-    local ok, err = pipeline.guarded(feed.sink, item.result, item.row)
+    wake_waiting(feed)
+    local ok, err = xpcall(feed.sink, message_of, item.result, item.row)
     if not ok then
       self.counts.sink_errors = self.counts.sink_errors + 1
-      sys.log("error", "sink: " .. tostring(err))
+      report("sink", err)
     end
     less(self)
   end
-  feed.working = false
+end
+
+-- Works off what there is for a sink. A sink that does not wait has had all of it within one turn.
+local function start_work(self, feed)
+  feed.working = true
+  task.spawn_under(self.home, function()
+    while feed.first <= feed.last do
+      local ok, err = pipeline.guarded(work, self, feed)
+      if not ok then
+        report("sink", err)
+      end
+    end
+    feed.working, feed.full = false, false
+  end)
+end
+
+-- Whether there is room for one more result; where there is time, waits until there is.
+local function has_room(self, feed)
+  while feed.last - feed.first + 1 >= MOST_WAITING do
+    if not self.patient then
+      self.counts.sink_dropped = self.counts.sink_dropped + 1
+      if not feed.full then
+        report("sink", ("%d results wait for it, newer ones are dropped"):format(MOST_WAITING))
+      end
+      feed.full = true
+      return false
+    end
+    feed.waiting[#feed.waiting + 1] = task.current()
+    task.park()
+  end
+  return true
 end
 
 local function push(self, sink, result, row)
   local feed = self.feeds[sink]
   if not feed then
-    feed = {sink = sink, first = 1, last = 0}
+    feed = {sink = sink, first = 1, last = 0, waiting = {}}
     self.feeds[sink] = feed
-  elseif feed.last - feed.first + 1 >= MOST_WAITING then
-    self.counts.sink_dropped = self.counts.sink_dropped + 1
-    if not feed.full then
-      sys.log("error", ("sink: %d results wait for it, newer ones are dropped"):format(MOST_WAITING))
-    end
-    feed.full = true
+  end
+  if not has_room(self, feed) then
     return
   end
-  feed.full = false
   feed.last = feed.last + 1
   feed[feed.last] = {result = result, row = row}
   self.pending = self.pending + 1
   if not feed.working then
-    feed.working = true
-    task.spawn_under(self.home, work, self, feed)
+    start_work(self, feed)
   end
 end
 
---- emit(row, result): yields while transforms and on_change do, not for sinks.
+--- be_patient(yes): whether emit waits where a sink has fallen far behind, in place of dropping results. For a single round, where
+-- there is no schedule to keep.
+function methods:be_patient(yes)
+  self.patient = yes
+end
+
+--- emit(row, result): yields while transforms and on_change do; for sinks only when it is to be patient.
 function methods:emit(row, result)
   self.pending = self.pending + 1
   local done <close> = on_close(function() less(self) end) -- luacheck: ignore 211

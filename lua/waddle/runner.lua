@@ -300,6 +300,7 @@ end
 --- once(): runs every target once, side by side up to the limit, and returns when all have ended.
 function methods:once()
   local mark <close> = own(self) -- luacheck: ignore 211
+  self.pipeline:be_patient(true)
   for _, row in ipairs(self.stopping and {} or self.rows) do
     if schedule.blacked_out(row.blackouts, sys.time()) then
       skip(self, row, "blackout")
@@ -315,6 +316,7 @@ end
 --- forever(): runs the targets that have a schedule when they are due, the others once, until stop() or the end of its task.
 function methods:forever()
   local mark <close> = own(self) -- luacheck: ignore 211
+  self.pipeline:be_patient(false)
   local began = task.now()
   self.wall_offset = sys.time() - began
   for _, row in ipairs(self.stopping and {} or self.rows) do

@@ -283,6 +283,30 @@ describe("the pipeline", function()
     ]])
   end)
 
+  it("a single round waits for a sink that has fallen behind and drops nothing; a schedule drops the newest and counts", function()
+    assert.equal("20500 0\n1 true\n", output [[
+      sys.log_level("error")
+      local slow, n = true, 0
+      local function split(x)
+        local out = {}
+        for i = 1, 205 do out[i] = {success = true} end
+        return table.unpack(out)
+      end
+      local r = start {transforms = {split}, sinks = {function() n = n + 1 if slow then task.sleep(100) slow = false end end}}
+      for i = 1, 100 do add(r, {probe = function() return {success = true} end, name = "t" .. i}) end
+      r:once() r:drain()
+      say("%d %d", n, r.counts.sink_dropped)
+      n = 0
+      r = start {transforms = {split}, sinks = {function() n = n + 1 task.sleep(1000) end}}
+      for i = 1, 100 do add(r, {probe = function() return {success = true} end, name = "t" .. i}, 60) end
+      local t = task.spawn(function() r:forever() end)
+      task.sleep(20)
+      say("%d %s", n, r.counts.sink_dropped > 10000)
+      t:cancel()
+      sys.exit(0)
+    ]])
+  end)
+
   it("what a script's function spawned and did not join ends with it and fails nothing else", function()
     assert.equal("script 1\n", output [[
       sys.log_level("error")
