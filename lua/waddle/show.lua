@@ -7,7 +7,7 @@ local text = require "waddle.text"
 
 local show = {}
 
-local OK, FAILED = "✓", "✗"
+local OK, FAILED, SKIPPED = "✓", "✗", "–"
 local LONGEST_ANSWER = 40 -- columns of a DNS record's data on one line
 
 -- The phases of a transfer in the order they happen; the colour tells looking up, connecting and waiting apart.
@@ -138,6 +138,9 @@ local function kind(result)
 end
 
 local function mark(result, options)
+  if get(result, "error") == "skipped" then
+    return text.paint(SKIPPED, "yellow", options.colour)
+  end
   local ok = get(result, "success")
   return text.paint(ok and OK or FAILED, ok and "green" or "red", options.colour)
 end
@@ -156,7 +159,7 @@ function show.line(result, options)
     local latency = get(result, "latency_ms")
     start = start .. (latency and text.ms(latency) or "ok")
   else
-    start = start .. text.paint(show.reason(result), "red", options.colour)
+    start = start .. text.paint(show.reason(result), get(result, "error") == "skipped" and "yellow" or "red", options.colour)
     -- The facts of a failure are in its reason; what certificates and DNS said besides is still worth a look.
     more = ""
   end
@@ -347,13 +350,14 @@ end
 
 local function summary_line(result, hosts, options)
   local host, latency = host_of(result), get(result, "latency_ms")
-  local label = foreign(hosts[host] > 1 and get(result, "target") or host)
+  local label = foreign(hosts[host] > 1 and (get(result, "target_name") or get(result, "target")) or host)
   local figure = show.reason(result) or (latency and ("%.2fms"):format(latency) or "ok")
   return ("  %s %s: %s\n"):format(mark(result, options), label, figure)
 end
 
 --- The summary of a round: grouped by type in the order http, tcp, udp, icmp, each target marked `✓ host: 12.34ms`
--- or `✗ host: reason`. Where several targets of a group are on one host, they are told apart by the target as written.
+-- or `✗ host: reason`, `– host: skipped: reason`. Where several targets of a group are on one host, they are told apart by their
+-- names, which are the targets as written where they have no other.
 -- @param results list of results.
 function show.summary(results, options)
   options = options or {}

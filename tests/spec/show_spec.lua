@@ -141,6 +141,13 @@ describe("show.summary", function()
       .. "LOGIN\n  ✓ intranet: ok\n5 passed, 1 failed\n", shown)
   end)
 
+  it("marks a run that did not take place as neither passed nor failed, and tells targets on one host apart", function()
+    assert.equal("TCP\n  ✓ h:1: 3.00ms\n  – web: skipped: blackout\n1 passed, 0 failed, 1 skipped\n", show.summary {
+      strict { test_type = "tcp", success = true, target_host = "h", target = "h:1", latency_ms = 3 },
+      strict { test_type = "tcp", success = false, target_host = "h", target = "h:2", target_name = "web", error = "skipped", error_detail = "blackout" },
+    })
+  end)
+
   it("flaw 20: marks are UTF-8 bytes whatever the locale", function()
     local before = os.setlocale()
     os.setlocale("C")
