@@ -68,6 +68,9 @@ end
 -- about when it runs; `every` is what its settings lack.
 function runner.read(target, every)
   local settings, plan, message = target.settings, {}
+  if settings.transform ~= nil and type(settings.transform) ~= "function" then
+    return nil, ("field 'transform': expected a function, which only a .lua file can give, got %s"):format(type(settings.transform))
+  end
   plan.every = settings.every or every
   if plan.every then
     plan.spec, message = schedule.read(plan.every, {identity = target.name, jitter = settings.jitter})

@@ -103,10 +103,6 @@ end
 
 -- Everything about a target that can be wrong; gives a message.
 local function mistake_in(parsed)
-  local transform = parsed.settings.transform
-  if transform ~= nil and type(transform) ~= "function" then
-    return ("target %s: field 'transform': expected a function, got %s"):format(parsed.name, type(transform))
-  end
   local plan, message = runner.read(parsed)
   if not plan then
     return ("target %s: %s"):format(parsed.name, message)

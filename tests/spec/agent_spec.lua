@@ -158,6 +158,9 @@ describe("a wrong configuration is 2, says the place, and probes nothing:", func
     ["a target that cannot be parsed"] = {{TCP_TARGETS = "127.0.0.1:1,h:99999"}, "TCP_TARGETS, item 2", "99999"},
     ["a bad option of a probe"] = {{}, "udp_targets, item 1: target udp://127.0.0.1:1: udp.ping: field 'count'", file = '{"udp_targets": [{"target": "udp://127.0.0.1:1", "count": 0}]}'},
     ["an unknown option"] = {{}, "'cuont'", "count", file = '{"udp_targets": [{"target": "udp://127.0.0.1:1", "cuont": 1}]}'},
+    ["a transform that no JSON can hold"] = {{}, "udp_targets, item 1: target udp://127.0.0.1:1: field 'transform'", file = '{"udp_targets": [{"target": "udp://127.0.0.1:1", "transform": "x"}]}'},
+    ["a bad blackout"] = {{}, "udp_targets, item 1: target udp://127.0.0.1:1: blackout", file = '{"udp_targets": [{"target": "udp://127.0.0.1:1", "blackout": "at night"}]}'},
+    ["a bad overlap"] = {{}, "udp_targets, item 1: overlap", file = '{"udp_targets": [{"target": "udp://127.0.0.1:1", "overlap": "replace"}]}'},
     ["an unknown key of the file"] = {{}, "unknown key 'udp_target'", file = '{"udp_target": []}'},
     ["a file that is no JSON"] = {{}, "agent.json:2: not JSON", file = "{\n,}"},
     ["a manager's address that is none"] = {{MANAGER_URL = "ftp://h/"}, "MANAGER_URL"},
@@ -205,6 +208,14 @@ describe("a site file", function()
     assert.matches("1 passed, 0 failed", out)
     assert.equal(1, m.stored)
     assert.equal(7, m.rows[1].raw_results.shelf)
+  end)
+
+  it("runs the types that --test-type names, and the probe functions", function()
+    local m <close> = assert(manager.start {})
+    local tcp <close> = listener()
+    local code, out, err = site(m, ('target "tcp://127.0.0.1:%d" target "udp://127.0.0.1:1" target{name = "own", test_type = "http", probe = function() return {success = true} end}'):format(tcp.port), nil, "--test-type", "tcp")
+    assert.equal(0, code, err)
+    assert.matches("2 passed, 0 failed", out)
   end)
 
   it("may be the config file, and runs beside the targets of the environment", function()

@@ -112,6 +112,35 @@ describe("the schedule", function()
     end
   end)
 
+  it("cron follows a wall clock that is set, forward and years back", function()
+    local list = numbers(output [[
+      local core_sys, shift, runs = require "waddle.core.sys", 0, 0
+      local wall = core_sys.time
+      core_sys.time = function() return wall() + shift end
+      local function near_noon() shift = shift + 86400 - (core_sys.time() + 60 - 43200) % 86400 end -- 11:59:00
+      local r = start()
+      add(r, {probe = function() runs = runs + 1 return {success = true} end, name = "noon", every = "0 12 * * *"})
+      shift = 3600
+      near_noon()
+      shift = shift + 7200 -- one o'clock has passed
+      local t = task.spawn(function() r:forever() end)
+      task.sleep(300)
+      print(runs)
+      near_noon()
+      task.sleep(120)
+      print(runs)
+      shift = shift - 10 * 365 * 86400
+      near_noon()
+      task.sleep(120)
+      print(runs)
+      shift = shift - 60 -- by a minute only: noon is over
+      task.sleep(120)
+      print(runs)
+      sys.exit(0)
+    ]])
+    assert.same({0, 1, 2, 2}, list)
+  end)
+
   it("a target without a schedule runs once beside those that have one", function()
     assert.equal("1 6\n", output [[
       local r, once, often = start(), 0, 0
