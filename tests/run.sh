@@ -29,8 +29,29 @@ for needed in "$waddle" "$peer"; do
   [ -x "$needed" ] || { echo "run.sh: no $needed, build it first (./dev build)" >&2; exit 2; }
 done
 
-if [ -z "$inside" ] && [ -n "$netns" ] && [ "$(id -u)" = 0 ] && unshare --net --mount -- true 2>/dev/null; then
-  exec unshare --net --mount -- sh "$0" --inside ${shell:+--shell} "$@"
+# Prints the command that gives a network and mounts of our own, if there is one. In a chroot unshare cannot make the mounts private, since the
+# root is no mount point there; they may be so already: then this shell does not see what is mounted.
+unsharing() {
+  private="unshare --net --mount"
+  if $private -- true; then
+    echo "$private"
+    return
+  fi
+  trial=$(mktemp -d)
+  touch "$trial/here"
+  mkdir "$trial/there"
+  # shellcheck disable=SC2016 # for the inner shell
+  if $private --propagation unchanged -- sh -ec 'mount --bind "$1" "$1/there"; if [ -e "/proc/$2/root$1/there/here" ]; then umount "$1/there"; exit 1; fi' \
+    sh "$trial" $$; then
+    echo "$private --propagation unchanged"
+  fi
+  rm -r "$trial"
+}
+
+if [ -z "$inside" ] && [ -n "$netns" ] && [ "$(id -u)" = 0 ]; then
+  unsharing=$(unsharing 2>/dev/null) || true
+  # shellcheck disable=SC2086 # a command and its options
+  [ -z "$unsharing" ] || exec $unsharing -- sh "$0" --inside ${shell:+--shell} "$@"
 fi
 
 # shellcheck disable=SC1091 # they are checked on their own

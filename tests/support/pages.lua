@@ -69,9 +69,9 @@ function pages.open()
     return name
   end
 
-  --- Starts a command that runs until it is stopped.
+  --- Starts a command that runs until it is stopped; by one signal: `timeout` sends two without --foreground.
   function place.start(line)
-    return start(("env NO_COLOR=1 timeout 60 %s %s"):format(absolute, place.at(line)), place.folder)
+    return start(("env NO_COLOR=1 timeout --foreground 60 %s %s"):format(absolute, place.at(line)), place.folder)
   end
 
   function place.stop()
