@@ -99,7 +99,13 @@ uint8_t *wd_zone_answer(const struct wd_zone *zone, const uint8_t *query, size_t
       ldns_pkt_set_edns_udp_size(answer, 1232);
       ldns_pkt_set_edns_do(answer, ldns_pkt_edns_do(asked));
     }
-    fill(zone, answer, question);
+    ldns_pkt_set_opcode(answer, ldns_pkt_get_opcode(asked));
+    if (ldns_pkt_get_opcode(asked) != LDNS_PACKET_QUERY)
+      ldns_pkt_set_rcode(answer, LDNS_RCODE_NOTIMPL);
+    else if (ldns_rr_get_class(question) != LDNS_RR_CLASS_IN && ldns_rr_get_class(question) != LDNS_RR_CLASS_ANY)
+      ldns_pkt_set_rcode(answer, LDNS_RCODE_REFUSED);
+    else
+      fill(zone, answer, question);
     ldns_status status = ldns_pkt2wire(&wire, answer, answer_len);
     if (status == LDNS_STATUS_OK && *answer_len > most) {
       free(wire);

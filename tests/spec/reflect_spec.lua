@@ -123,6 +123,20 @@ describe("reflect", function()
     assert.is_true(dns.query("waddle.test", {server = at "dns"}).success)
   end)
 
+  it("refuses what is no question for records of the Internet", function()
+    local socket <close> = require("waddle.core.datagram").open("127.0.0.1", 0)
+    local function rcode(flags, class)
+      socket:send(string.pack(">I2 I2 I2 I2 I2 I2 s1 s1 B I2 I2", 7, flags, 1, 0, 0, 0, "waddle", "test", 0, 1, class), "127.0.0.1", other.dns)
+      local answer = assert(socket:receive(5))
+      local id, head = string.unpack(">I2 I2", answer)
+      assert.equal(7, id)
+      return head & 15
+    end
+    assert.equal(0, rcode(0, 1))
+    assert.equal(4, rcode(5 << 11, 1)) -- an UPDATE: NOTIMP
+    assert.equal(5, rcode(0, 3)) -- class CH: REFUSED
+  end)
+
   it("runs what is asked for on the ports asked for", function()
     local some = assert(reflect.start {ports = {tcp = 0, ssh = 0}})
     assert.is_number(some.tcp)

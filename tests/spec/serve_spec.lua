@@ -345,3 +345,67 @@ describe("serve.unix", function()
     assert.matches("No such file or directory", message, 1, true)
   end)
 end)
+
+describe("a script that ends with everything open", function()
+  local code = [[
+    kept, asked = {}, 0
+    local certificate, key = require("waddle.core.cert").self_signed {"localhost", "127.0.0.1"}
+    local function keep(value)
+      kept[#kept + 1] = value
+      asked = asked + 1
+    end
+    local function hold(conn)
+      keep(conn)
+      conn:read()
+    end
+    kept.plain = serve.tcp {handler = hold}
+    kept.secure = serve.tcp {certificate = certificate, key = key, handler = hold}
+    kept.http = serve.http {handler = function(request)
+      keep(request)
+      task.sleep(1000)
+    end}
+    kept.udp = serve.udp {handler = function() task.sleep(1000) end}
+    kept.unix = serve.unix {path = arg[2], handler = hold}
+    for _ = 1, 3 do
+      for _, name in ipairs {"plain", "secure"} do
+        task.spawn(tcp.connect, "127.0.0.1:" .. kept[name].port, {timeout = 30, dialogue = {{expect = "never"}}})
+      end
+      task.spawn(http.request, "http://127.0.0.1:" .. kept.http.port .. "/")
+      task.spawn(http.request, "https://127.0.0.1:" .. kept.secure.port .. "/", {tls = {verify = false}})
+      kept[#kept + 1] = require("waddle.core.listen").dial_unix(arg[2])
+      kept.udp:send("x", "127.0.0.1", kept.udp.port)
+    end
+    while asked < 15 do
+      task.sleep(0.001)
+    end
+    if arg[1] == "exit" then
+      sys.exit(7)
+    elseif arg[1] == "raise" then
+      error("on purpose")
+    elseif arg[1] == "drop" then
+      for _, value in pairs(kept) do
+        if getmetatable(value) and type(value) == "table" then
+          value:close()
+        end
+      end
+      kept = nil
+      for _ = 1, 20 do
+        collectgarbage()
+        task.sleep(0)
+      end
+    end
+    return 7
+  ]]
+
+  -- A build with sanitizers finds what is used after its end, or never let go.
+  for how, expected in pairs {["return"] = 7, exit = 7, drop = 7, raise = 1} do
+    it("ends as it should by " .. how, function()
+      local path = os.tmpname()
+      os.remove(path)
+      local status, _, err = program.run {"-e", code, how, path}
+      assert.equal(expected, status, err)
+      assert.is_nil(io.open(path), "the socket file is left")
+      assert.equal(how == "raise", err:find("on purpose", 1, true) ~= nil)
+    end)
+  end
+end)
