@@ -15,7 +15,9 @@
 #include "runtime/log.h"
 #include "runtime/watch.h"
 
-enum { SILENCE_S = 30, REQUEST_MEMORY = 32768, QUEUE_MOST = 4096 };
+enum { SILENCE_S = 30, REQUEST_MEMORY = 32768, QUEUE_MOST = 4096, IN_VAIN_MOST = 8 };
+
+static const wd_ns PAUSE = 100 * WD_MS;
 
 struct connection {
   struct wd_httpd *daemon;
@@ -34,6 +36,7 @@ struct wd_httpd {
   int64_t body_most;
   wd_ns deadline;
   bool running, closing, closed_some;
+  unsigned clients, in_vain; // connections now; wake-ups in a row that found none and brought none
 };
 
 struct wd_httpd_request {
@@ -62,13 +65,23 @@ static void run(struct wd_httpd *d) {
     wd_timer_stop(&d->loop->timers, &d->timer);
 }
 
+// Where accept fails for want of descriptors and there is no connection whose end could help, libmicrohttpd
+// tries again at once, for ever: then it is left alone for a moment.
 static void on_ready(struct wd_watch *w, uint32_t events) {
   (void)events;
-  run(WD_CONTAINER(w, struct wd_httpd, watch));
+  struct wd_httpd *d = WD_CONTAINER(w, struct wd_httpd, watch);
+  d->in_vain = d->clients ? 0 : d->in_vain + 1; // a connection that opens sets it back
+  run(d);
+  if (d->in_vain < IN_VAIN_MOST) return;
+  d->in_vain = 0;
+  wd_watch_set(&d->watch, 0);
+  wd_loop_arm(d->loop, &d->timer, PAUSE);
 }
 
 static void on_timer(struct wd_timer *t) {
-  run(WD_CONTAINER(t, struct wd_httpd, timer));
+  struct wd_httpd *d = WD_CONTAINER(t, struct wd_httpd, timer);
+  wd_watch_set(&d->watch, EPOLLIN);
+  run(d);
 }
 
 static void on_deadline(struct wd_timer *t) {
@@ -84,8 +97,11 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     free(c);
     *slot = NULL;
     d->closed_some = true;
+    d->clients--;
     return;
   }
+  d->clients++;
+  d->in_vain = 0;
   const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
   c = calloc(1, sizeof(*c));
   *slot = c;

@@ -235,4 +235,36 @@ describe("serve.http", function()
     assert.is_nil(none)
     assert.matches("certificate", message)
   end)
+
+  it("waits in peace when there are no descriptors left, and serves when there are", function()
+    local told = os.tmpname()
+    local wait = program.start(([[ulimit -n 60 && exec %s -e '
+      local asked = task.channel(1)
+      local server = serve.http {handler = function() asked:send(true) return "x" end}
+      local told, taken = io.open(arg[1], "w"), {}
+      repeat
+        local file = io.open("/dev/null")
+        taken[#taken + 1] = file
+      until not file
+      told:write(server.port)
+      told:flush()
+      task.sleep(0.5)
+      local before = os.clock()
+      task.sleep(1)
+      print(os.clock() - before)
+      for _, file in ipairs(taken) do
+        file:close()
+      end
+      asked:receive()
+      task.sleep(0.1)' %s]]):format(program.path, told))
+    local port = spec.eventually(function()
+      local file <close> = io.open(told)
+      return file:read("n")
+    end)
+    local result = http.request(("http://127.0.0.1:%d/"):format(port), {timeout = 10})
+    local _, out, err = wait()
+    os.remove(told)
+    assert.is_true(result.success, err)
+    assert.is_true(tonumber(out) < 0.2, "it was busy for " .. out .. " of a second")
+  end)
 end)
