@@ -244,7 +244,7 @@ static void test_answers_are_kept_only_when_asked(void **state) {
     run_until(1);
     assert_string_equal(text_of(&r, 0), "127.0.0.4 80");
     assert_int_equal(server.asked, i ? 2 : 1);
-    if (i == 2) assert_true(r.took == 0);
+    if (i == 2) assert_true(r.took == WD_NONE);
     wd_resolve_clear(&r);
   }
 }
