@@ -242,6 +242,7 @@ end
 function agent.run(input)
   local state = {results = {}, layout = input.layout, started = task.now()}
   state.watcher = watch_signals(state)
+  task.sleep(0) -- lets it begin to wait: from here on a signal is a clean stop, also while the site file is read
   local watching <close> = setmetatable({}, {__close = function() state.watcher:cancel() end}) -- luacheck: ignore 211
   local settings, scheduled = prepare(input, state)
   local uploader <close> = state.uploader -- luacheck: ignore 211

@@ -101,6 +101,22 @@ describe("a single round", function()
     assert.matches("SIGTERM: stopping, 1 probes in flight", err)
   end)
 
+  it("is a clean stop for a signal that comes while the site file is read, too, and probes nothing then", function()
+    local m <close> = assert(manager.start {})
+    local tcp <close> = listener()
+    local file = process.file("site.lua", ([[
+      io.stderr:write "reading\n"
+      task.sleep(0.5)
+      target "tcp://127.0.0.1:%d"]]):format(tcp.port))
+    local a = process.start({"agent"}, environment(m, {WADDLE_SITE = file}))
+    spec.eventually(function() return a:err():find "reading" end, 10)
+    a:kill "TERM"
+    local code, out, err = a:wait()
+    assert.equal(0, code, err)
+    assert.equal("0 passed, 0 failed\n", out)
+    assert.equal(0, m.count)
+  end)
+
   it("takes its list of targets from flags, environment, file and defaults, in this order", function()
     local m <close> = assert(manager.start {})
     local one <close> = listener()
