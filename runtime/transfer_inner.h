@@ -20,6 +20,7 @@ struct wd_transfer_socket {
   struct wd_transfer_try *owner; // whose tcp figures it gives; NULL once that is over
   struct wd_addr peer;
   char *chain; // PEM texts that the server showed, NULL = none kept
+  struct wd_timer farewell; // runs while libcurl closes it
   int fd;
   bool idle; // libcurl asks for no events at present
 };

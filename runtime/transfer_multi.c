@@ -11,6 +11,10 @@
 
 enum { POOL = 64 }; // idle connections kept for transfers that may reuse them
 
+// libcurl waits 2 s for a peer to agree to the end of a connection, but sets no timer for it: with OpenSSL's QUIC, where nothing comes
+// any more, the socket would stay open for the life of the process. A touch after that time closes it.
+#define FAREWELL_BOUND (2100 * WD_MS)
+
 struct wd_transfer_multi {
   struct wd_loop *loop;
   CURLM *curl;
@@ -93,6 +97,11 @@ static void on_watch(struct wd_watch *w, uint32_t events) {
   act(s->multi, s->fd, what);
 }
 
+static void on_farewell(struct wd_timer *t) {
+  struct wd_transfer_socket *s = WD_CONTAINER(t, struct wd_transfer_socket, farewell);
+  act(s->multi, s->fd, CURL_CSELECT_IN);
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
   struct wd_transfer_multi *m = user;
   struct wd_transfer_socket *s = wd_transfer_multi_socket(m, fd);
@@ -122,6 +131,7 @@ bool wd_transfer_multi_open(struct wd_transfer_multi *m, struct wd_transfer_try 
   struct wd_transfer_socket *s = make_room(m, fd) ? calloc(1, sizeof(*s)) : NULL;
   if (!s) return false;
   s->watch = (struct wd_watch){.fd = -1, .on_event = on_watch};
+  s->farewell.fire = on_farewell;
   s->multi = m;
   s->owner = try;
   s->fd = fd;
@@ -141,6 +151,7 @@ int wd_transfer_multi_on_close(void *user, curl_socket_t fd) {
       s->owner->socket = NULL;
     }
     wd_watch_stop(&s->watch);
+    wd_timer_stop(&m->loop->timers, &s->farewell);
     m->by_fd[fd] = NULL;
     free(s->chain);
     free(s);
@@ -182,7 +193,9 @@ void wd_transfer_multi_remove(struct wd_transfer_multi *m, struct wd_transfer_tr
   if (!try->added) return;
   try->added = false;
   curl_multi_remove_handle(m->curl, try->easy);
-  if (try->socket) try->socket->owner = NULL; // kept in the pool, or closing in its own time
+  if (!try->socket) return;
+  try->socket->owner = NULL; // kept in the pool, or closing in its own time
+  if (!try->t->reuse) wd_loop_arm(m->loop, &try->socket->farewell, FAREWELL_BOUND);
   try->socket = NULL;
 }
 

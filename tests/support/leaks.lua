@@ -10,7 +10,7 @@ local task = require "waddle.task"
 local leaks = {}
 
 local COUNTED = {"tasks", "waiting", "watches", "timers", "registry", "descriptors"}
-local SETTLE_SECONDS = 2
+local SETTLE_SECONDS = 3 -- libcurl takes 2 to close a connection whose peer is silent
 local PAUSE_SECONDS = 0.005
 
 local before
@@ -42,7 +42,7 @@ function leaks.remember()
   before = measure()
 end
 
--- What grew since `remember`, as text, or nil. Closing takes the loop a few passes: waits up to `settle` seconds (2) for it.
+-- What grew since `remember`, as text, or nil. Closing takes the loop a few passes: waits up to `settle` seconds (3) for it.
 function leaks.found(settle)
   local deadline = task.now() + (settle or SETTLE_SECONDS)
   local grown = growth(measure())
