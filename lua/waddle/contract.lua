@@ -8,6 +8,7 @@ local json = require "waddle.json"
 local redact = require "waddle.redact"
 local sys = require "waddle.core.sys"
 local target = require "waddle.target"
+local get = require("waddle.fields").get
 local text = require "waddle.text"
 
 local contract = {}
@@ -36,16 +37,6 @@ local TYPES = {
 -- A body is counted, not kept: a script that wants some of it stored says so in a field of its own. Cookies are secrets,
 -- and the id is stored as idempotency_key.
 local NOT_STORED = { body = true, cookies = true, id = true }
-
-local function get(t, ...)
-  for i = 1, select("#", ...) do
-    if type(t) ~= "table" then
-      return nil
-    end
-    t = rawget(t, (select(i, ...)))
-  end
-  return t
-end
 
 local function clean_text(s)
   return (redact.text(text.utf8(s)):gsub("%z", "\u{fffd}"))

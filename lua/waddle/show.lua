@@ -3,6 +3,7 @@
 -- colour (default false), width (columns, default 80).
 -- Results may be strict tables, so fields are read raw: a field this result's kind does not have is simply not shown.
 
+local get = require("waddle.fields").get
 local text = require "waddle.text"
 
 local show = {}
@@ -16,16 +17,6 @@ local PHASES = {
   { "tls", "magenta" }, { "quic", "magenta" }, { "banner", "green" }, { "query", "green" }, { "dialogue", "green" },
   { "request", "yellow" }, { "ttfb", "yellow" }, { "transfer", "green" },
 }
-
-local function get(t, ...)
-  for i = 1, select("#", ...) do
-    if type(t) ~= "table" then
-      return nil
-    end
-    t = rawget(t, (select(i, ...)))
-  end
-  return t
-end
 
 local function foreign(value)
   return value ~= nil and text.printable(tostring(value)) or nil

@@ -2,44 +2,18 @@
 
 local cert = require "waddle.core.cert"
 local http = require "waddle.http"
+local clients = require "tests.support.clients"
 local program = require "tests.support.program"
 local serve = require "waddle.serve"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
 local tcp = require "waddle.tcp"
 
-local function at(server)
-  return "127.0.0.1:" .. server.port
-end
-
 local function url(server, path)
   return ("http://127.0.0.1:%d%s"):format(server.port, path or "/")
 end
 
--- A client written in bash, for what no probe does. `body` finds the connection at descriptor 3. Gives a function that waits for its end: code, stdout.
-local function client(server, body, seconds)
-  return program.start(("exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d && { %s; }'"):format(server.port, body), seconds)
-end
-
--- A client that does `words` and then nothing. Gives a function that ends it.
-local function idle_client(server, words)
-  local base = os.tmpname()
-  local wait = client(server, ("%s; echo in >%s; until [ -e %s.go ]; do sleep 0.02; done"):format(words, base, base))
-  spec.eventually(function()
-    local file <close> = io.open(base)
-    return file:read(1)
-  end)
-  return function()
-    io.open(base .. ".go", "w"):close()
-    wait()
-    os.remove(base)
-    os.remove(base .. ".go")
-  end
-end
-
-local function exchange(server, send, expect, timeout)
-  return tcp.connect(at(server), {timeout = timeout or 5, dialogue = {{send = send}, {expect = expect, max_bytes = 1 << 20}}})
-end
+local at, client, idle_client, exchange = clients.at, clients.client, clients.idle, clients.exchange
 
 describe("serve.http", function()
   setup(function() http.request("http://127.0.0.1:1/") end) -- the engine opens what it keeps
