@@ -17,11 +17,12 @@ local PROGRESS_AFTER, PROGRESS_EVERY = 1, 0.1
 local command = {}
 command.__index = command
 
---- Layout for text on stdout: {width=, colour=}. Colour on terminals only; NO_COLOR and TERM=dumb turn it off.
+--- Layout for text on stdout: {width=, colour=}. Colour on terminals only; TERM=dumb and any NO_COLOR but an empty one
+-- (no-color.org) turn it off.
 function cli.layout(fd)
   fd = fd or 1
   local tty = sys.isatty(fd)
-  return {width = tty and sys.columns() or nil, colour = tty and not sys.env "NO_COLOR" and sys.env "TERM" ~= "dumb"}
+  return {width = tty and sys.columns() or nil, colour = tty and (sys.env "NO_COLOR" or "") == "" and sys.env "TERM" ~= "dumb"}
 end
 
 --- Says what is wrong with the command line and ends with 2.

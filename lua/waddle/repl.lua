@@ -1,6 +1,7 @@
 -- The prompt: reads Lua, runs it as a task in one environment that lasts, prints what comes back.
 -- Ctrl-C ends what runs and keeps the session; Ctrl-D at an empty prompt leaves.
 
+local cli = require "waddle.cli"
 local core = require "waddle.core"
 local env = require "waddle.env"
 local help = require "waddle.help"
@@ -21,11 +22,6 @@ function repl.compile(source, scope)
   end
   local statements, err = load(source, "=prompt", "t", scope)
   return statements, err, err and (wrong:sub(-5) == "<eof>" or err:sub(-5) == "<eof>")
-end
-
-local function output_options()
-  local tty = sys.isatty(1)
-  return {width = tty and sys.columns() or nil, colour = tty and not sys.env "NO_COLOR" and sys.env "TERM" ~= "dumb"}
 end
 
 --- failure(text) -> what to show of an error with its traceback: nothing of waddle's own frames, and no traceback at all where
@@ -58,7 +54,7 @@ local function evaluate(session, chunk)
   end
   local out = {}
   for i = 2, values.n do
-    out[#out + 1] = inspect.value(values[i], output_options())
+    out[#out + 1] = inspect.value(values[i], cli.layout())
   end
   return table.concat(out), true
 end
@@ -68,7 +64,7 @@ local function answer_help(line)
   local name = line:match("^%s*help%s*%(?%s*%)?%s*$") and "" or line:match("^%s*help%s+[\"']?([%w_.]+)[\"']?%s*$")
     or line:match("^%s*help%s*%(?%s*[\"']([%w_.]+)[\"']%s*%)?%s*$")
   if name then
-    local found, err = help.about(name, output_options())
+    local found, err = help.about(name, cli.layout())
     return found or err .. "\n"
   end
 end

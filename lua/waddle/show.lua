@@ -240,7 +240,7 @@ end
 
 local function days_words(days)
   if days < 0 then
-    return ("expired %d days ago"):format(-math.floor(days)), "red"
+    return ("expired %d days ago"):format(math.floor(-days)), "red"
   end
   return ("%d days left"):format(math.floor(days)), days < 14 and "yellow" or "green"
 end

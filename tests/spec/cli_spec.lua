@@ -156,6 +156,7 @@ describe("colours", function()
 
   it("are left out with NO_COLOR and on a dumb terminal", function()
     assert.is_nil(on_terminal("NO_COLOR=1"):find("\27[", 1, true))
+    assert.is_truthy(on_terminal("NO_COLOR="):find("\27[", 1, true)) -- empty is as good as not set
     assert.is_nil(on_terminal("TERM=dumb"):find("\27[", 1, true))
   end)
 end)

@@ -13,7 +13,7 @@ local function http()
     target_ip = "192.0.2.1", latency_ms = 124.02, body_bytes = 12600, timings = { dns_ms = 12.3, connect_ms = 20.1, tls_ms = 31.02, request_ms = 0.1,
     ttfb_ms = 50.2, transfer_ms = 10.3, total_ms = 124.02 }, redirects = { { url = "http://example.com/", status = 301, timings = { total_ms = 33 } } },
     tls = { version = "TLSv1.3", cipher = "AES", verify = "ok", chain = { { subject = "CN=example.com", days_left = 61, not_after = "2026-01-31T00:00:00Z",
-    sans = { "example.com" }, key = "EC 256" }, { subject = "C=US, CN=R3", days_left = -3 } } } }
+    sans = { "example.com" }, key = "EC 256" }, { subject = "C=US, CN=R3", days_left = -3.4 } } } }
 end
 
 describe("show.line", function()
