@@ -71,7 +71,7 @@ function pages.open()
 
   --- Starts a command that runs until it is stopped; by one signal: `timeout` sends two without --foreground.
   function place.start(line)
-    return start(("env NO_COLOR=1 timeout --foreground -k 5 60 %s %s"):format(absolute, place.at(line)), place.folder)
+    return start(("env NO_COLOR=1 timeout --foreground -k 30 60 %s %s"):format(absolute, place.at(line)), place.folder)
   end
 
   function place.stop()
