@@ -39,10 +39,13 @@ static long os_errno(const struct wd_transfer_try *try) {
   return err;
 }
 
-// Of a datagram socket libcurl tells the kernel's error in its words alone: "recvmsg() ... (errno=113; No route to host)".
+// Of a datagram socket libcurl tells the kernel's error in its words alone: "recvmsg() ... (errno=113; No route to host)", or by OpenSSL's
+// number for it, whose upper bit stands for the system: "error:80000071:system library::No route to host".
 static long datagram_errno(const struct wd_transfer_try *try) {
-  const char *at = strstr(try->message, "errno");
-  return at && at[5] ? strtol(at + 6, NULL, 10) : os_errno(try);
+  const char *at = strstr(try->message, "errno"), *code = strstr(try->message, "error:8");
+  if (at && at[5]) return strtol(at + 6, NULL, 10);
+  if (code && strstr(code, ":system library:")) return (long)(strtoul(code + strlen("error:"), NULL, 16) & 0x7fffffff);
+  return os_errno(try);
 }
 
 static bool was_reset(const struct wd_transfer_inner *in, const struct wd_transfer_try *try) {
