@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/clock.h"
 #include "runtime/op.h"
 #include "runtime/task.h"
 
@@ -11,6 +12,10 @@ static const struct {
   const char *name;
   bool ends;
 } known[] = {{SIGINT, "INT", true}, {SIGTERM, "TERM", true}, {SIGHUP, "HUP", false}};
+
+// A signal that comes again within this time is the same one: timeout(1) and service managers send it to the process and to its
+// group. A person who presses Ctrl-C twice, to end what does not stop by itself, is slower.
+#define SAME (50 * WD_MS)
 
 struct signal_op {
   struct wd_op op;
@@ -21,12 +26,16 @@ struct signal_op {
 
 static struct wd_vm *the_vm; // a signal handler has no argument
 static volatile sig_atomic_t pending[WD_COUNT(known)];
+static volatile wd_ns last[WD_COUNT(known)]; // when each came; read and written by the handler alone
 static volatile sig_atomic_t waiters, handed; // tasks that wait; ending signals given to them so far
 static struct signal_op *first;
 
 static void handler(int number) {
   for (unsigned i = 0; i < WD_COUNT(known); i++) {
     if (known[i].number != number) continue;
+    wd_ns now = wd_clock_real(), before = last[i];
+    last[i] = now;
+    if (before && now - before < SAME) return;
     if (number == SIGINT && the_vm->current && the_vm->current->foreground)
       the_vm->breaking = 1;
     else if (known[i].ends && (waiters == 0 || handed || pending[i]))

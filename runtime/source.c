@@ -22,8 +22,13 @@ static int push_from_folder(lua_State *L, const char *path) {
   if (!f) return 0;
   char *text = malloc(LARGEST);
   size_t n = text ? fread(text, 1, LARGEST, f) : 0;
+  bool unread = ferror(f); // a folder
   fclose(f);
   if (!text) return luaL_error(L, "out of memory");
+  if (unread) {
+    free(text);
+    return 0;
+  }
   lua_pushlstring(L, text, n); // a failure here ends the process's start or the script, with 4 MiB lost
   free(text);
   return 1;

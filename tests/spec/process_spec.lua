@@ -181,6 +181,13 @@ describe("a signal", function()
     assert.equal(130, (run_and_signal("INT", "table.sort({3, 2, 1, 5, 4}, function(a, b) while true do end end)")))
   end)
 
+  it("that is sent twice at once is one, as timeout(1) sends it to the process and to its group", function()
+    local code, out = run {"-e", "local pid = sys.pid() task.spawn(function() os.execute((\"kill -TERM %d; kill -TERM %d\"):format(pid, pid)) end) "
+      .. "print(sys.signal()) task.sleep(0) return 4"}
+    assert.equal(4, code)
+    assert.equal("TERM\n", out)
+  end)
+
   it("goes to a script that waits for it", function()
     local code, out = run_and_signal("TERM", "print(sys.signal()) return 4", true)
     assert.equal(4, code)
@@ -199,6 +206,15 @@ describe("WADDLE_PATH", function()
     os.execute("rm -r " .. dir)
     assert.equal(0, code)
     assert.equal("mine\t42\n", out)
+  end)
+
+  it("passes over what is no file there", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    os.execute("mkdir -p " .. dir .. "/lua/waddle/http.lua")
+    local _, out = run({"-e", "print(type(http.get))"}, "WADDLE_PATH=" .. dir)
+    os.execute("rm -r " .. dir)
+    assert.equal("function\n", out)
   end)
 end)
 
