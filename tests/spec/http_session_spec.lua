@@ -3,6 +3,10 @@
 local http = require "waddle.http"
 local spec = require "tests.support.spec"
 
+setup(function()
+  http.get("http://127.0.0.1:1/") -- the transfer engine opens a descriptor of its own at first use
+end)
+
 describe("http.session", function()
   it("puts its base before a path and its headers into each request", function()
     local s = http.session {base = spec.url("http", "/"), headers = {["X-One"] = "1", ["X-Two"] = "2"}}
