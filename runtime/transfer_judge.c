@@ -128,7 +128,7 @@ static void judge_quic(struct wd_transfer_inner *in, const struct wd_transfer_tr
     judge_certificate(in, try);
   else if (try->wanted)
     name(in->t, WD_E_TLS_HANDSHAKE, "the server ended the QUIC handshake");
-  else if (try->heard && !strstr(try->message, "refused"))
+  else if ((try->heard || err == 0) && !strstr(try->message, "refused"))
     name(in->t, WD_E_TLS_HANDSHAKE, "the server ended the QUIC handshake: %s", words(try, text));
   else if (err && err != ECONNREFUSED && err != EAGAIN)
     name(in->t, wd_neterr_remote((int)err), "%s", wd_neterr_detail_remote((int)err));
