@@ -66,10 +66,10 @@ describe("upload", function()
   end)
 
   it("sends side by side over few kept connections", function()
-    with({always = {delay = 0.01}}, {concurrency = 3}, function(m, u)
-      put(u, 30)
+    with({always = {delay = 0.2}}, {concurrency = 3}, function(m, u)
+      put(u, 9)
       assert.equal(0, u:flush(10))
-      assert.equal(30, m.stored)
+      assert.equal(9, m.stored)
       assert.equal(3, m.most_at_once)
       local peers, n = {}, 0
       for _, request in ipairs(m.requests) do
