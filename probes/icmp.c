@@ -12,7 +12,7 @@ struct icmp_op {
   struct wd_packet_timings timings;
   struct wd_resolve resolve;
   struct wd_train train;
-  struct wd_packet_socket *socket, own; // own is open where an option needs it
+  struct wd_packet_queue *socket, own; // own is open where an option needs it
   struct wd_icmp_program program;       // in place of a socket
 };
 
@@ -36,7 +36,7 @@ static struct icmp_op *of_train(struct wd_train *t) {
 }
 
 static void launch(struct wd_packet *p) {
-  wd_icmp_socket_send(of_train(p->train)->socket, p);
+  wd_icmp_socket_send(of_train(wd_train_of(p))->socket, p);
 }
 
 static void done(struct wd_train *t) {
@@ -47,15 +47,15 @@ static void done(struct wd_train *t) {
 static const struct wd_train_class over_socket = {.launch = launch, .forget = wd_icmp_socket_forget, .done = done};
 
 static void program_launch(struct wd_packet *p) {
-  wd_icmp_program_send(&of_train(p->train)->program, p);
+  wd_icmp_program_send(&of_train(wd_train_of(p))->program, p);
 }
 
 static void program_forget(struct wd_packet *p) {
-  wd_icmp_program_forget(&of_train(p->train)->program, p);
+  wd_icmp_program_forget(&of_train(wd_train_of(p))->program, p);
 }
 
 static void program_lost(struct wd_packet *p) {
-  wd_icmp_program_lost(&of_train(p->train)->program, p);
+  wd_icmp_program_lost(&of_train(wd_train_of(p))->program, p);
 }
 
 static const struct wd_train_class over_program = {
@@ -95,13 +95,16 @@ static void resolved(struct wd_resolve *r) {
   wd_train_start(&op->train);
 }
 
+static const char *check(struct wd_probe_op *probe) {
+  return wd_train_check(&WD_CONTAINER(probe, struct icmp_op, probe)->opts);
+}
+
 static void start(struct wd_probe_op *probe) {
   struct icmp_op *op = WD_CONTAINER(probe, struct icmp_op, probe);
   op->result.common.test_type = "icmp";
   op->result.common.protocol_detail = "ping";
   op->result.common.target = op->result.common.target_host = op->opts.target;
-  op->own.watch.fd = -1;
-  op->resolve = (struct wd_resolve){.name = op->opts.target, .opts = &op->opts.common, .done = resolved};
+    op->resolve = (struct wd_resolve){.name = op->opts.target, .opts = &op->opts.common, .done = resolved};
   wd_resolve_start(probe->op.loop, &op->resolve);
 }
 
@@ -109,7 +112,7 @@ static void stop(struct wd_probe_op *probe) {
   struct icmp_op *op = WD_CONTAINER(probe, struct icmp_op, probe);
   wd_resolve_cancel(&op->resolve);
   wd_train_stop(&op->train);
-  wd_packet_socket_close(&op->own);
+  wd_packet_queue_close(&op->own);
 }
 
 static void destroy(struct wd_probe_op *probe) {
@@ -125,6 +128,7 @@ const struct wd_probe wd_icmp_ping = {
     .opts_at = offsetof(struct icmp_op, opts),
     .result_at = offsetof(struct icmp_op, result),
     .own_timeout = true,
+    .check = check,
     .start = start,
     .stop = stop,
     .destroy = destroy,

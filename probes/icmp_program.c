@@ -51,7 +51,7 @@ static void read_all(const struct wd_icmp_child *c, char text[static TEXT]) {
 
 // Hands the outcome to the train; may end the probe.
 static void tell(struct wd_icmp_program *program, struct wd_packet *p, const struct wd_ping_text *said) {
-  struct wd_packet_reply reply = {.from = said->from, .ttl = said->ttl, .at = p->sent + said->rtt};
+  struct wd_packet_reply reply = {.from = said->from, .ttl = said->ttl, .at = p->sent + said->rtt, .hardware = WD_NONE};
   switch (said->verdict) {
   case WD_PING_SILENT: return; // the deadline is the train's
   case WD_PING_REPLY:
@@ -59,7 +59,7 @@ static void tell(struct wd_icmp_program *program, struct wd_packet *p, const str
     if (wd_addr_same_host(&said->from, &p->flow->to))
       wd_train_reply(p, &reply);
     else
-      p->train->foreign++;
+      wd_train_of(p)->foreign++;
     return;
   case WD_PING_REFUSED: p->sent = 0; /* fall through */
   case WD_PING_ERROR: wd_train_error(p, said->err, said->why, &said->from, said->mtu); return;

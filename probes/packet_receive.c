@@ -1,5 +1,6 @@
-// What the kernel has for a packet socket: replies, ICMP errors, moments of sending.
+// What the kernel has for a packet socket: replies, ICMP errors, moments of sending, and how much it dropped.
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/ip.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,10 +12,10 @@
 #include "runtime/clock.h"
 
 enum {
-  BATCH = 32, // one recvmmsg
+  BATCH = 64, // one recvmmsg
   LARGEST = 65536,
-  ROUNDS = 1024, // batches at one go; more than any socket's budget holds, so only a flood meets it
-  EARLY = 60,    // seconds before now in which a stamp is believed: none of ours lies unread longer
+  ROUNDS = 512, // batches at one go; more than any socket's budget holds, so only a flood meets it
+  EARLY = 60,   // seconds before now in which a stamp is believed: none of ours lies unread longer
 };
 
 struct slot {
@@ -33,21 +34,25 @@ static uint8_t payloads[BATCH][LARGEST];
 
 // What the control messages of one message say.
 struct told {
-  struct timespec stamp;
+  struct timespec stamp, card; // of the kernel, of the network card; zero where there is none
   int ttl;
+  uint32_t drops;
   const struct sock_extended_err *err; // with the offender's address behind it
   size_t err_len;
 };
 
+// The kernel leaves lengths behind where it wrote: set them anew each time.
 static int read_batch(struct wd_packet_socket *s, int flags) {
-  for (int i = 0; i < BATCH; i++) {
+  static bool ready;
+  for (int i = 0; i < BATCH && !ready; i++) {
     slots[i].data = (struct iovec){payloads[i], LARGEST};
-    headers[i].msg_hdr = (struct msghdr){.msg_name = &slots[i].name,
-                                         .msg_namelen = sizeof(slots[i].name),
-                                         .msg_iov = &slots[i].data,
-                                         .msg_iovlen = 1,
-                                         .msg_control = slots[i].control.bytes,
-                                         .msg_controllen = sizeof(slots[i].control.bytes)};
+    headers[i].msg_hdr = (struct msghdr){
+        .msg_name = &slots[i].name, .msg_iov = &slots[i].data, .msg_iovlen = 1, .msg_control = slots[i].control.bytes};
+  }
+  ready = true;
+  for (int i = 0; i < BATCH; i++) {
+    headers[i].msg_hdr.msg_namelen = sizeof(slots[i].name);
+    headers[i].msg_hdr.msg_controllen = sizeof(slots[i].control.bytes);
   }
   return recvmmsg(s->watch.fd, headers, BATCH, flags | MSG_DONTWAIT, NULL);
 }
@@ -58,8 +63,11 @@ static void read_control(struct msghdr *h, struct told *told) {
     const void *data = CMSG_DATA(c);
     size_t len = c->cmsg_len - CMSG_LEN(0);
     bool v4 = c->cmsg_level == IPPROTO_IP, v6 = c->cmsg_level == IPPROTO_IPV6;
-    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPING && len >= sizeof(told->stamp)) {
+    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPING && len >= 3 * sizeof(told->stamp)) {
       memcpy(&told->stamp, data, sizeof(told->stamp));
+      memcpy(&told->card, (const char *)data + 2 * sizeof(told->card), sizeof(told->card));
+    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL && len >= sizeof(told->drops)) {
+      memcpy(&told->drops, data, sizeof(told->drops));
     } else if (((v4 && c->cmsg_type == IP_TTL) || (v6 && c->cmsg_type == IPV6_HOPLIMIT)) && len >= sizeof(told->ttl)) {
       memcpy(&told->ttl, data, sizeof(told->ttl));
     } else if (((v4 && c->cmsg_type == IP_RECVERR) || (v6 && c->cmsg_type == IPV6_RECVERR)) && len >= sizeof(*told->err)) {
@@ -69,15 +77,15 @@ static void read_control(struct msghdr *h, struct told *told) {
   }
 }
 
-// The kernel's moment of sending takes the place of ours.
-static void take_stamp(struct wd_packet_socket *s, const struct told *told, const struct wd_packet_clock *clock) {
-  struct wd_packet *p = wd_packet_stamped(s, told->err->ee_data);
-  if (!p || p->state != WD_PACKET_SENT || p->window == 0) return;
-  // No packet left before we asked for it; a shaping queue may have kept it a while.
-  wd_ns at = wd_packet_clock_place(clock, &told->stamp, p->sent - p->window, wd_clock_real());
-  if (at == WD_NONE) return;
-  p->sent = at;
-  p->window = 0;
+static wd_ns card_time(const struct timespec *t) {
+  return t->tv_sec || t->tv_nsec ? (wd_ns)t->tv_sec * WD_S + t->tv_nsec : WD_NONE;
+}
+
+static void take_stamp(struct wd_packet_socket *s, const struct told *told, const struct wd_packet_clock *clock, wd_ns now) {
+  struct wd_packet_stamp stamp = {.hardware = card_time(&told->card)};
+  if (!wd_packet_stamp_id(s, told->err->ee_data, &stamp.id)) return;
+  stamp.at = wd_packet_clock_place(clock, &told->stamp, now - EARLY * WD_S, now);
+  s->proto->stamped(s, &stamp);
 }
 
 static void take_error(struct wd_packet_socket *s, const struct mmsghdr *m, const struct told *told) {
@@ -100,12 +108,13 @@ bool wd_packet_drain_errors(struct wd_packet_socket *s) {
     if (n <= 0) break;
     some = true;
     struct wd_packet_clock clock = wd_packet_clock_read();
+    wd_ns now = wd_clock_real();
     for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) {
       struct told told;
       read_control(&headers[i].msg_hdr, &told);
       if (!told.err) continue;
       if (told.err->ee_origin == SO_EE_ORIGIN_TIMESTAMPING)
-        take_stamp(s, &told, &clock);
+        take_stamp(s, &told, &clock, now);
       else if (told.err->ee_origin == SO_EE_ORIGIN_LOCAL)
         s->local_mtu = told.err->ee_info;
       else if (told.err->ee_origin == SO_EE_ORIGIN_ICMP || told.err->ee_origin == SO_EE_ORIGIN_ICMP6)
@@ -115,15 +124,31 @@ bool wd_packet_drain_errors(struct wd_packet_socket *s) {
   return some;
 }
 
+static void note_drops(struct wd_packet_socket *s, uint32_t drops, wd_ns at) {
+  if (drops == s->drops) return;
+  s->drops = drops;
+  s->overflowed = at;
+}
+
+// What was dropped last is told by no datagram: ask.
+void wd_packet_count_drops(struct wd_packet_socket *s) {
+  uint32_t info[SK_MEMINFO_VARS] = {0};
+  socklen_t len = sizeof(info);
+  if (wd_packet_socket_is_open(s) && getsockopt(s->watch.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0)
+    note_drops(s, info[SK_MEMINFO_DROPS], wd_clock_real());
+}
+
 static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const struct wd_packet_clock *clock, wd_ns now) {
   struct told told;
   struct wd_packet_reply reply = {.bytes = m->msg_hdr.msg_iov->iov_base, .len = m->msg_len, .at = now};
   if (!wd_addr_from_sockaddr(&reply.from, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen)) return;
   read_control(&m->msg_hdr, &told);
   reply.ttl = told.ttl;
+  reply.hardware = card_time(&told.card);
   wd_ns at = wd_packet_clock_place(clock, &told.stamp, now - EARLY * WD_S, now);
   reply.kernel = at != WD_NONE;
   if (reply.kernel) reply.at = at;
+  if (told.drops) note_drops(s, told.drops, reply.at);
   s->proto->reply(s, &reply);
 }
 

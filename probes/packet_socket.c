@@ -1,4 +1,4 @@
-// Opening, queueing and sending; what comes back is packet_receive.c's.
+// Opening and sending; what comes back is packet_receive.c's.
 #include "probes/packet_socket.h"
 
 #include <errno.h>
@@ -18,18 +18,24 @@
 enum {
   BATCH = 64,              // one sendmmsg
   SCRATCH = 256 * 1024,    // bytes of one batch; holds the largest packet several times over
-  STAMPS = 4096,           // packets whose stamp may be outstanding; older ones keep the user clock
+  COUNTED = 4096,          // packets whose stamp may be outstanding where the kernel counts; older ones keep the user clock
   SEND_ROOM = 1024 * 1024, // SO_SNDBUF: a batch to many targets waits here, not in our queue
   OPT_ID_CMSG = 81,        // SCM_TS_OPT_ID (Linux 6.13, include/uapi/asm-generic/socket.h), not in older headers
 };
 
-static const int stamp_flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY;
+// The card's stamps come where its driver gives them; the kernel's are asked for beside them in any case (OPT_TX_SWHW).
+static const int stamp_flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_RAW_HARDWARE |
+    SOF_TIMESTAMPING_RX_HARDWARE | SOF_TIMESTAMPING_OPT_TX_SWHW | SOF_TIMESTAMPING_OPT_TSONLY;
+static const uint32_t stamp_request = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_TX_HARDWARE;
 
 // Whether the kernel lets us name a packet for its stamp. Where it does not, it counts, and so do we.
 static enum { NAMES_UNTRIED, NAMES_WORK, NAMES_UNKNOWN } stamp_names;
-static uint32_t next_name;
 
-static struct wd_packet *stamped[STAMPS];
+// Where the kernel counts: whose packet had which number.
+static struct counted {
+  int fd;
+  uint32_t number, id;
+} counted[COUNTED];
 
 uint64_t wd_packet_random(void) {
   static uint64_t ahead[64];
@@ -43,14 +49,15 @@ uint64_t wd_packet_random(void) {
   return ahead[--left];
 }
 
-static size_t stamp_slot(const struct wd_packet_socket *s, uint32_t id) {
-  // Sockets that count all begin at 0: the descriptor keeps them apart.
-  return (id + (uint32_t)s->watch.fd * 61u) % STAMPS;
+// Sockets that count all begin at 0: the descriptor keeps them apart.
+static struct counted *counted_at(const struct wd_packet_socket *s, uint32_t number) {
+  return &counted[(number + (uint32_t)s->watch.fd * 61u) % COUNTED];
 }
 
-struct wd_packet *wd_packet_stamped(struct wd_packet_socket *s, uint32_t id) {
-  struct wd_packet *p = stamped[stamp_slot(s, id)];
-  return p && p->socket == s && p->stamp_id == id ? p : NULL;
+bool wd_packet_stamp_id(const struct wd_packet_socket *s, uint32_t told, uint32_t *id) {
+  const struct counted *c = counted_at(s, told);
+  *id = stamp_names == NAMES_WORK ? told : c->id;
+  return stamp_names == NAMES_WORK || (c->fd == s->watch.fd && c->number == told);
 }
 
 // ---- opening ----
@@ -85,6 +92,7 @@ static void set_options(const struct wd_packet_socket *s, int fd, const struct w
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &opts->receive_bytes, sizeof(opts->receive_bytes)))
     set(fd, SOL_SOCKET, SO_RCVBUF, opts->receive_bytes);
   set(fd, SOL_SOCKET, SO_SNDBUF, SEND_ROOM);
+  set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
   // Neither takes heed of what other traffic taught the kernel about the path's MTU: PROBE sets DF, OMIT lets packets be fragmented.
   if (s->family == AF_INET) {
     set(fd, IPPROTO_IP, IP_RECVERR, 1);
@@ -122,10 +130,8 @@ static int choose_ident(struct wd_packet_socket *s, int fd) {
   return rc;
 }
 
-static void flush(struct wd_packet_socket *s);
-
 static void flush_now(struct wd_timer *t) {
-  flush(WD_CONTAINER(t, struct wd_packet_socket, flush));
+  wd_packet_flush(WD_CONTAINER(t, struct wd_packet_socket, flush), UINT32_MAX);
 }
 
 static void on_socket(struct wd_watch *w, uint32_t events) {
@@ -133,7 +139,7 @@ static void on_socket(struct wd_watch *w, uint32_t events) {
   wd_packet_receive(s, events);
   if (!(events & EPOLLOUT) || !wd_packet_socket_is_open(s)) return;
   wd_watch_set(w, EPOLLIN);
-  flush(s);
+  wd_packet_flush(s, UINT32_MAX);
 }
 
 enum wd_err wd_packet_socket_open(struct wd_packet_socket *s, struct wd_loop *loop, const struct wd_packet_proto *proto,
@@ -170,49 +176,23 @@ void wd_packet_socket_close(struct wd_packet_socket *s) {
   wd_watch_close(&s->watch);
 }
 
-// ---- the queue ----
+// ---- sending ----
 
-void wd_packet_send(struct wd_packet_socket *s, struct wd_packet *p) {
-  p->socket = s;
-  p->state = WD_PACKET_QUEUED;
-  p->next = NULL;
-  p->prev = s->last;
-  *(s->last ? &s->last->next : &s->first) = p;
-  s->last = p;
-  // Due at the next pass and not in this one: what other timers of this pass send leaves in the same batch.
+void wd_packet_socket_ready(struct wd_packet_socket *s) {
+  // Due at the next pass and not in this one.
   if (!wd_timer_armed(&s->flush) && !(s->watch.events & EPOLLOUT)) wd_loop_arm(s->watch.loop, &s->flush, 0);
 }
 
-static void unqueue(struct wd_packet *p) {
-  struct wd_packet_socket *s = p->socket;
-  *(p->prev ? &p->prev->next : &s->first) = p->next;
-  *(p->next ? &p->next->prev : &s->last) = p->prev;
-  p->prev = p->next = NULL;
-}
-
-void wd_packet_forget(struct wd_packet *p) {
-  if (!p->socket) return;
-  if (p->state == WD_PACKET_QUEUED) {
-    unqueue(p);
-    p->state = WD_PACKET_IDLE;
-  } else if (wd_packet_socket_is_open(p->socket) && wd_packet_stamped(p->socket, p->stamp_id) == p) {
-    stamped[stamp_slot(p->socket, p->stamp_id)] = NULL;
-  }
-  p->socket = NULL;
-}
-
-// ---- sending ----
-
-struct message {
-  struct wd_packet *packet;
+struct control {
   struct iovec data;
   union {
     char bytes[4 * CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;
-  } control;
+  } room;
 };
 
-static struct message messages[BATCH];
+static struct wd_packet_message messages[BATCH];
+static struct control controls[BATCH];
 static struct mmsghdr headers[BATCH];
 static uint8_t scratch[SCRATCH];
 
@@ -225,51 +205,41 @@ static void add_control(struct msghdr *h, int level, int type, uint32_t value) {
   h->msg_controllen += CMSG_SPACE(sizeof(value));
 }
 
-static void fill(struct wd_packet_socket *s, struct msghdr *h, struct message *m, uint32_t nth) {
-  const struct wd_packet_flow *flow = m->packet->flow;
+static void fill(const struct wd_packet_socket *s, struct msghdr *h, struct control *c, const struct wd_packet_message *m) {
   bool v6 = s->family == AF_INET6;
-  *h = (struct msghdr){.msg_name = (void *)(uintptr_t)&flow->to.sa,
-                       .msg_namelen = wd_addr_len(&flow->to),
-                       .msg_iov = &m->data,
+  *h = (struct msghdr){.msg_name = (void *)(uintptr_t)&m->to->sa,
+                       .msg_namelen = wd_addr_len(m->to),
+                       .msg_iov = &c->data,
                        .msg_iovlen = 1,
-                       .msg_control = m->control.bytes};
-  if (flow->ttl >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, (uint32_t)flow->ttl);
-  if (flow->tos >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, (uint32_t)flow->tos);
-  add_control(h, SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_TX_SOFTWARE);
-  m->packet->stamp_id = s->stamps + nth;
-  if (stamp_names == NAMES_UNKNOWN) return;
-  m->packet->stamp_id = next_name++;
+                       .msg_control = c->room.bytes};
+  if (m->ttl >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, (uint32_t)m->ttl);
+  if (m->tos >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, (uint32_t)m->tos);
+  if (!m->stamp) return;
+  add_control(h, SOL_SOCKET, SO_TIMESTAMPING, stamp_request);
   // With every packet: on ping and raw sockets the name of the one before would stick.
-  add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->packet->stamp_id);
+  if (stamp_names != NAMES_UNKNOWN) add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->id);
 }
 
-// Builds messages from the head of the queue; their number.
-static unsigned build(struct wd_packet_socket *s) {
+// Builds messages from what there is to pull; their number.
+static unsigned build(struct wd_packet_socket *s, unsigned most) {
   unsigned n = 0;
   size_t used = 0;
-  for (struct wd_packet *p = s->first; p && n < BATCH; p = p->next, n++) {
-    size_t len = s->proto->build(p, scratch + used, SCRATCH - used);
-    if (len == 0) break;
-    messages[n].packet = p;
-    messages[n].data = (struct iovec){.iov_base = scratch + used, .iov_len = len};
-    fill(s, &headers[n].msg_hdr, &messages[n], n);
-    used += len;
+  for (; n < most && n < BATCH; n++) {
+    messages[n] = (struct wd_packet_message){.ttl = -1, .tos = -1};
+    if (!s->proto->pull(s, n, &messages[n], scratch + used, SCRATCH - used)) break;
+    controls[n].data = (struct iovec){.iov_base = scratch + used, .iov_len = messages[n].len};
+    fill(s, &headers[n].msg_hdr, &controls[n], &messages[n]);
+    used += messages[n].len;
   }
   return n;
 }
 
-static void mark_sent(struct wd_packet_socket *s, unsigned n, wd_ns before, wd_ns after) {
-  for (unsigned i = 0; i < n; i++) {
-    struct wd_packet *p = messages[i].packet;
-    unqueue(p);
-    p->state = WD_PACKET_SENT;
-    // Where the kernel gives no stamp, the packets are taken to have left evenly over the call.
-    p->window = after - before;
-    p->sent = before + p->window * (2 * (wd_ns)i + 1) / (2 * (wd_ns)n);
-    stamped[stamp_slot(s, p->stamp_id)] = p;
-    s->proto->sent(p);
+static void count(struct wd_packet_socket *s, unsigned n) {
+  for (unsigned i = 0; i < n && stamp_names == NAMES_UNKNOWN; i++) {
+    if (!messages[i].stamp) continue;
+    uint32_t number = s->counted++;
+    *counted_at(s, number) = (struct counted){.fd = s->watch.fd, .number = number, .id = messages[i].id};
   }
-  s->stamps += n;
 }
 
 // A send that failed may or may not have used up a count: begin anew at 0.
@@ -277,44 +247,42 @@ static void recount(struct wd_packet_socket *s) {
   if (stamp_names != NAMES_UNKNOWN || !wd_packet_socket_is_open(s)) return;
   set(s->watch.fd, SOL_SOCKET, SO_TIMESTAMPING, stamp_flags);
   set(s->watch.fd, SOL_SOCKET, SO_TIMESTAMPING, stamp_flags | SOF_TIMESTAMPING_OPT_ID);
-  s->stamps = 0;
+  s->counted = 0;
 }
 
-// The kernel refused the packet at the head of the queue.
-static void refuse(struct wd_packet_socket *s, struct wd_packet *p, int err) {
-  unqueue(p);
-  p->state = WD_PACKET_ERROR;
-  s->proto->unsent(p, err, err == EMSGSIZE ? s->local_mtu : 0);
-}
-
-static void flush(struct wd_packet_socket *s) {
-  const struct wd_packet *again = NULL;
-  while (wd_packet_socket_is_open(s) && s->first) {
-    unsigned n = build(s);
+bool wd_packet_flush(struct wd_packet_socket *s, unsigned most) {
+  int64_t again = WD_NONE; // the id of a packet that was refused once
+  while (wd_packet_socket_is_open(s) && most > 0) {
+    unsigned n = build(s, most);
+    if (n == 0) return false;
     wd_ns before = wd_clock_real();
     int r = sendmmsg(s->watch.fd, headers, n, 0), err = errno;
     wd_ns after = wd_clock_real();
-    if (r > 0 && stamp_names == NAMES_UNTRIED) stamp_names = NAMES_WORK;
-    if (r > 0) mark_sent(s, (unsigned)r, before, after);
+    if (r > 0) {
+      if (stamp_names == NAMES_UNTRIED && messages[0].stamp) stamp_names = NAMES_WORK;
+      count(s, (unsigned)r);
+      s->proto->left(s, (unsigned)r, before, after);
+      most -= (unsigned)r;
+    }
     // At once: stamps that lie about take the room of replies.
     wd_packet_drain_errors(s);
     if (r == (int)n) continue;
-    if (r < 0 && (err == EAGAIN || err == EINTR)) {
-      if (err == EINTR) continue;
+    if (r < 0 && err == EINTR) continue;
+    if (r < 0 && err == EAGAIN) {
       if (wd_packet_socket_is_open(s)) wd_watch_set(&s->watch, EPOLLIN | EPOLLOUT);
-      return;
+      return true;
     }
     recount(s);
-    if (r >= 0 || !s->first || s->first != messages[0].packet || !wd_packet_socket_is_open(s)) continue;
+    if (r >= 0 || !wd_packet_socket_is_open(s)) continue;
     if (err == EINVAL && stamp_names == NAMES_UNTRIED) {
       stamp_names = NAMES_UNKNOWN; // before Linux 6.13; a packet with a fault of its own fails again below
       recount(s);
-      continue;
+    } else if (again == messages[0].id) {
+      s->proto->refused(s, err, err == EMSGSIZE ? s->local_mtu : 0);
+    } else {
+      // The first failure may be an ICMP error to another packet, which the socket had pending (ip(7), IP_RECVERR).
+      again = messages[0].id;
     }
-    // The first failure may be an ICMP error to another packet, which the socket had pending (ip(7), IP_RECVERR).
-    if (again == s->first)
-      refuse(s, s->first, err);
-    else
-      again = s->first;
   }
+  return false;
 }

@@ -38,6 +38,8 @@ const struct wd_field wd_packet_result_fields[] = {
     WD_FIELD(R, late, "late", WD_T_INT, .help = "replies that came after their packet's timeout; they count as lost"),
     WD_FIELD(R, reordered, "reordered", WD_T_INT, .help = "replies that came after the reply to a later packet"),
     WD_FIELD(R, foreign, "foreign", WD_T_INT, .help = "messages that came as replies and were not the target's to our packets"),
+    WD_FIELD(R, overflowed, "overflowed", WD_T_INT,
+             .help = "packets whose reply our own receive buffer may have dropped; they do not count in the loss"),
     WD_FIELD(R, samples, "samples", WD_T_LIST, .elem = WD_T_TABLE, .sub = &sample_desc,
              .help = "each packet's fate, in the order of sending"),
     {0}};
@@ -67,7 +69,8 @@ void wd_packet_stats(struct wd_packet_result *r, const struct wd_packet_jitter *
     r->received++;
     before = s;
   }
-  if (r->sent > 0) r->loss_percent = 100.0 * (double)(r->sent - r->received) / (double)r->sent;
+  int64_t known = r->sent - r->overflowed;
+  if (known > 0) r->loss_percent = 100.0 * (double)(known - r->received) / (double)known;
   if (r->received == 0) return;
   r->rtt_min = min;
   r->rtt_max = max;

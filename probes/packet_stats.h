@@ -23,7 +23,7 @@ struct wd_packet_result {
   struct wd_common_result common;
   struct wd_packet_timings *timings;
   int8_t dns_shared;
-  int64_t sent, received, duplicates, late, reordered, foreign;
+  int64_t sent, received, duplicates, late, reordered, foreign, overflowed;
   double loss_percent;
   wd_ns rtt_min, rtt_avg, rtt_max, jitter, jitter_rfc3550;
   struct wd_list samples; // of struct wd_packet_sample, in the order of sending
@@ -34,7 +34,7 @@ struct wd_packet_opts {
   struct wd_common_opts common;
   const char *target;
   int64_t count, size;
-  wd_ns interval;
+  wd_ns interval, linger;
   int64_t ttl;          // icmp; WD_NONE = the system's
   int8_t dont_fragment; // icmp
 };
@@ -59,4 +59,6 @@ void wd_packet_stats(struct wd_packet_result *r, const struct wd_packet_jitter *
   WD_FIELD(struct wd_packet_opts, count, "count", WD_T_INT, .def = "4", .min = 1, .max = 65535, .help = "packets to send"),      \
       WD_FIELD(struct wd_packet_opts, interval, "interval", WD_T_DURATION, .def = (default_interval), .min = 0.001, .max = 3600, \
                .unit = "s", .help = "time from one packet to the next"),                                                         \
-      WD_COMMON_OPTS(struct wd_packet_opts, "5", "longest wait for the reply to each packet")
+      WD_FIELD(struct wd_packet_opts, linger, "linger", WD_T_DURATION, .min = 0.001, .max = 86400, .unit = "s",                  \
+               .help = "how long after sending a reply is still reported, as late; by default the timeout"),                     \
+      WD_COMMON_OPTS(struct wd_packet_opts, "5", "when each packet's reply counts as lost")

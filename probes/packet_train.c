@@ -3,13 +3,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
-
-// The worst error of a pair of kernel stamps against a packet capture (loopback, veth and TUN devices, busy machine). A card that holds
-// interrupts back adds its own delay, which no stamp in software can see.
-enum { STAMP_ERROR_NS = 60000 };
 
 static void expire(struct wd_timer *timer);
 static void launch_next(struct wd_timer *timer);
@@ -41,6 +38,10 @@ bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, st
   return true;
 }
 
+const char *wd_train_check(const struct wd_packet_opts *opts) {
+  return opts->linger != WD_NONE && opts->linger < opts->common.timeout ? "field 'linger': shorter than the timeout" : NULL;
+}
+
 bool wd_train_init(struct wd_train *t, struct wd_loop *loop, const struct wd_train_class *cls, const struct wd_packet_opts *opts,
                    const struct wd_addr *to, struct wd_arena *arena) {
   *t = (struct wd_train){.loop = loop,
@@ -48,6 +49,7 @@ bool wd_train_init(struct wd_train *t, struct wd_loop *loop, const struct wd_tra
                          .count = (unsigned)opts->count,
                          .interval = opts->interval,
                          .timeout = opts->common.timeout,
+                         .linger = opts->linger == WD_NONE ? 0 : opts->linger,
                          .next = {.fire = launch_next}};
   t->flow.to = *to;
   t->flow.ttl = opts->ttl > 0 ? (int)opts->ttl : -1;
@@ -56,7 +58,7 @@ bool wd_train_init(struct wd_train *t, struct wd_loop *loop, const struct wd_tra
   t->packets = wd_arena_array(arena, t->count, sizeof(*t->packets));
   if (!t->packets) return false;
   for (unsigned i = 0; i < t->count; i++)
-    t->packets[i] = (struct wd_packet){.train = t, .flow = &t->flow, .ttl = -1, .deadline = {.fire = expire}};
+    t->packets[i] = (struct wd_packet){.flow = &t->flow, .ttl = -1, .hardware = WD_NONE, .deadline = {.fire = expire}};
   return true;
 }
 
@@ -69,14 +71,14 @@ static void finish(struct wd_train *t) {
 }
 
 static void settle(struct wd_packet *p, enum wd_packet_state state) {
-  struct wd_train *t = p->train;
+  struct wd_train *t = wd_train_of(p);
   wd_timer_stop(&t->loop->timers, &p->deadline);
   p->state = state;
   t->open--;
 }
 
 static void finish_if_known(struct wd_train *t) {
-  if (t->launched == t->count && t->open == 0) finish(t);
+  if (t->launched == t->count && t->open == 0 && t->lingering == 0) finish(t);
 }
 
 static void launch_next(struct wd_timer *timer) {
@@ -109,74 +111,6 @@ void wd_train_stop(struct wd_train *t) {
   }
 }
 
-static void expire(struct wd_timer *timer) {
-  struct wd_packet *p = WD_CONTAINER(timer, struct wd_packet, deadline);
-  if (p->state == WD_PACKET_SENT) {
-    settle(p, WD_PACKET_LOST);
-    if (p->train->cls->lost) p->train->cls->lost(p);
-  } else {
-    p->train->cls->forget(p);
-    settle(p, WD_PACKET_ERROR);
-    p->err = WD_E_LOCAL;
-    p->why = "it could not be sent in time: this machine's send queue is full";
-  }
-  finish_if_known(p->train);
-}
-
-void wd_train_sent(struct wd_packet *p) {
-  wd_loop_arm(p->train->loop, &p->deadline, p->train->timeout);
-}
-
-// Another packet would meet the same refusal.
-static bool is_lasting(int err) {
-  return err != ENOBUFS && err != ENOMEM;
-}
-
-void wd_train_unsent(struct wd_packet *p, int err, uint32_t mtu) {
-  struct wd_train *t = p->train;
-  settle(p, WD_PACKET_ERROR);
-  p->err = (uint8_t)wd_neterr_local(err);
-  p->why = wd_neterr_detail_local(err);
-  p->mtu = mtu;
-  bool none_left = true;
-  for (unsigned i = 0; i < t->launched; i++) none_left = none_left && t->packets[i].state == WD_PACKET_ERROR;
-  if (none_left && is_lasting(err))
-    finish(t);
-  else
-    finish_if_known(t);
-}
-
-void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
-  struct wd_train *t = p->train;
-  unsigned place = (unsigned)(p - t->packets) + 1;
-  if (p->state == WD_PACKET_OK || p->state == WD_PACKET_LATE) {
-    t->duplicates++;
-    return;
-  }
-  if (p->state != WD_PACKET_SENT && p->state != WD_PACKET_LOST) return;
-  bool was_lost = p->state == WD_PACKET_LOST;
-  p->rtt = reply->at > p->sent ? reply->at - p->sent : 0;
-  p->ttl = (int16_t)reply->ttl;
-  p->from = reply->from;
-  if (place < t->highest)
-    t->reordered++;
-  else
-    t->highest = place;
-  bool in_time = p->rtt <= t->timeout;
-  if (!was_lost)
-    settle(p, in_time ? WD_PACKET_OK : WD_PACKET_LATE);
-  else
-    p->state = in_time ? WD_PACKET_OK : WD_PACKET_LATE;
-  if (in_time) {
-    wd_ns off = STAMP_ERROR_NS + p->window + (reply->kernel ? 0 : wd_loop_lag(t->loop, p->sent));
-    if (off > t->uncertainty) t->uncertainty = off;
-    t->user_clock = t->user_clock || p->window > 0 || !reply->kernel;
-    t->answered++;
-    wd_packet_jitter_add(&t->jitter, p->rtt);
-  }
-  finish_if_known(t);
-}
-
 static void fail(struct wd_packet *p, enum wd_err err, const char *why, const struct wd_addr *from, uint32_t mtu) {
   settle(p, WD_PACKET_ERROR);
   p->err = (uint8_t)err;
@@ -185,8 +119,107 @@ static void fail(struct wd_packet *p, enum wd_err err, const char *why, const st
   if (from) p->from = *from;
 }
 
+// Whether its reply may be among the datagrams that our own socket had no room for.
+static bool may_be_dropped(const struct wd_packet *p) {
+  if (!p->queue) return false;
+  wd_packet_count_drops(&p->queue->socket);
+  return p->queue->socket.overflowed >= p->sent;
+}
+
+static void give_up(struct wd_packet *p) {
+  struct wd_train *t = wd_train_of(p);
+  if (may_be_dropped(p)) {
+    t->overflowed++;
+    fail(p, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed", NULL, 0);
+    return;
+  }
+  settle(p, WD_PACKET_LOST);
+  if (t->cls->lost) {
+    t->cls->lost(p);
+  } else if (t->linger > t->timeout) {
+    t->lingering++;
+    wd_loop_arm(t->loop, &p->deadline, t->linger - t->timeout);
+  }
+}
+
+static void expire(struct wd_timer *timer) {
+  struct wd_packet *p = WD_CONTAINER(timer, struct wd_packet, deadline);
+  struct wd_train *t = wd_train_of(p);
+  if (p->state == WD_PACKET_SENT) {
+    give_up(p);
+  } else if (p->state == WD_PACKET_LOST) {
+    t->lingering--;
+  } else {
+    t->cls->forget(p);
+    fail(p, WD_E_LOCAL, "it could not be sent in time: this machine's send queue is full", NULL, 0);
+  }
+  finish_if_known(t);
+}
+
+void wd_train_sent(struct wd_packet *p) {
+  struct wd_train *t = wd_train_of(p);
+  wd_loop_arm(t->loop, &p->deadline, t->timeout);
+}
+
+// Another packet would meet the same refusal.
+static bool is_lasting(int err) {
+  return err != ENOBUFS && err != ENOMEM;
+}
+
+void wd_train_unsent(struct wd_packet *p, int err, uint32_t mtu) {
+  struct wd_train *t = wd_train_of(p);
+  fail(p, wd_neterr_local(err), wd_neterr_detail_local(err), NULL, mtu);
+  bool none_left = true;
+  for (unsigned i = 0; i < t->launched; i++) none_left = none_left && t->packets[i].state == WD_PACKET_ERROR;
+  if (none_left && is_lasting(err))
+    finish(t);
+  else
+    finish_if_known(t);
+}
+
+// The less precise of two clocks.
+static const char *worse(const char *a, const char *b) {
+  static const char *const clocks[] = {"user", "kernel", "hardware"};
+  for (size_t i = 0; i < WD_COUNT(clocks); i++)
+    if ((a && strcmp(a, clocks[i]) == 0) || strcmp(b, clocks[i]) == 0) return clocks[i];
+  return b;
+}
+
+void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
+  struct wd_train *t = wd_train_of(p);
+  unsigned place = (unsigned)(p - t->packets) + 1;
+  if (p->state == WD_PACKET_OK || p->state == WD_PACKET_LATE) {
+    t->duplicates++;
+    return;
+  }
+  if (p->state != WD_PACKET_SENT && p->state != WD_PACKET_LOST) return;
+  wd_ns off;
+  const char *clock = wd_packet_rtt(p, reply, wd_loop_lag(t->loop, p->sent), &p->rtt, &off);
+  enum wd_packet_state fate = p->rtt <= t->timeout ? WD_PACKET_OK : WD_PACKET_LATE;
+  p->ttl = (int16_t)reply->ttl;
+  p->from = reply->from;
+  if (place < t->highest)
+    t->reordered++;
+  else
+    t->highest = place;
+  if (p->state == WD_PACKET_SENT) {
+    settle(p, fate);
+  } else {
+    if (wd_timer_armed(&p->deadline)) t->lingering--;
+    wd_timer_stop(&t->loop->timers, &p->deadline);
+    p->state = fate;
+  }
+  if (fate == WD_PACKET_OK) {
+    if (off > t->uncertainty) t->uncertainty = off;
+    t->clock = worse(t->clock, clock);
+    t->answered++;
+    wd_packet_jitter_add(&t->jitter, p->rtt);
+  }
+  finish_if_known(t);
+}
+
 void wd_train_error(struct wd_packet *p, enum wd_err err, const char *why, const struct wd_addr *from, uint32_t mtu) {
-  struct wd_train *t = p->train;
+  struct wd_train *t = wd_train_of(p);
   if (p->state != WD_PACKET_SENT && p->state != WD_PACKET_QUEUED) return;
   if (!t->cls->flow_errors || t->answered > 0) {
     fail(p, err, why, from, mtu);
@@ -259,11 +292,12 @@ void wd_train_report(struct wd_train *t, struct wd_probe_op *probe, struct wd_pa
   r->duplicates = t->duplicates;
   r->reordered = t->reordered;
   r->foreign = t->foreign;
+  r->overflowed = t->overflowed;
   wd_packet_stats(r, &t->jitter);
   *quality = (struct wd_quality){.uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
   r->common.quality = quality;
   if (r->received > 0) {
-    quality->timestamp_source = t->user_clock ? "user" : "kernel";
+    quality->timestamp_source = t->clock;
     quality->uncertainty = t->uncertainty;
     wd_probe_done(probe, WD_OK, NULL);
   } else {

@@ -3,9 +3,11 @@
 // it was read.
 #pragma once
 
-#include "probes/packet_socket.h"
+#include "probes/packet_queue.h"
 #include "probes/packet_stats.h"
 #include "runtime/resolve.h"
+
+struct wd_train;
 
 // What a protocol brings.
 struct wd_train_class {
@@ -21,15 +23,24 @@ struct wd_train {
   const struct wd_train_class *cls;
   struct wd_packet_flow flow;
   struct wd_packet *packets;
-  unsigned count, launched, open; // open: launched, fate unknown
-  wd_ns interval, timeout, planned;
+  unsigned count, launched, open, lingering; // open: launched, fate unknown; lingering: lost, and a late reply may still be told
+  wd_ns interval, timeout, linger, planned;
   struct wd_timer next;
   struct wd_packet_jitter jitter;
   unsigned answered, highest; // highest: place of the latest packet that was answered, plus one
-  int64_t duplicates, reordered, foreign;
+  int64_t duplicates, reordered, foreign, overflowed;
   wd_ns uncertainty;
-  bool user_clock, ended;
+  const char *clock; // whose readings the round trips are made of: the least precise of all
+  bool ended;
 };
+
+// For struct wd_probe.check: what is wrong with the options, or NULL.
+const char *wd_train_check(const struct wd_packet_opts *opts);
+
+// The train whose packet that is.
+static inline struct wd_train *wd_train_of(const struct wd_packet *p) {
+  return WD_CONTAINER(p->flow, struct wd_train, flow);
+}
 
 // Takes the answers of the look-up: fills target_ip, timings and the first address. False when there is none: the probe is then done.
 bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, struct wd_packet_timings *timings,
@@ -44,7 +55,7 @@ void wd_train_start(struct wd_train *t);
 // Lets go of timers and packets, at once. No harm before the start and twice.
 void wd_train_stop(struct wd_train *t);
 
-// For struct wd_packet_proto.
+// For struct wd_packet_class.
 void wd_train_sent(struct wd_packet *p);
 void wd_train_unsent(struct wd_packet *p, int err, uint32_t mtu);
 

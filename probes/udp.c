@@ -14,7 +14,7 @@ struct udp_op {
   struct wd_packet_timings timings;
   struct wd_resolve resolve;
   struct wd_train train;
-  struct wd_packet_socket socket;
+  struct wd_packet_queue socket;
   uint32_t id; // in every payload, the sequence being the packet's place
 };
 
@@ -36,11 +36,11 @@ static struct udp_op *of(struct wd_probe_op *probe) {
 }
 
 static uint32_t seq_of(const struct wd_packet *p) {
-  return (uint32_t)(p - p->train->packets);
+  return (uint32_t)(p - wd_train_of(p)->packets);
 }
 
 static void launch(struct wd_packet *p) {
-  wd_packet_send(&WD_CONTAINER(p->train, struct udp_op, train)->socket, p);
+  wd_packet_send(&WD_CONTAINER(wd_train_of(p), struct udp_op, train)->socket, p);
 }
 
 static void done(struct wd_train *t) {
@@ -52,12 +52,12 @@ static const struct wd_train_class train_class = {
     .launch = launch, .forget = wd_packet_forget, .done = done, .flow_errors = true};
 
 static size_t build(const struct wd_packet *p, uint8_t *out, size_t cap) {
-  const struct udp_op *op = WD_CONTAINER(p->train, struct udp_op, train);
+  const struct udp_op *op = WD_CONTAINER(wd_train_of(p), struct udp_op, train);
   struct wd_udp_ping ping = {.id = op->id, .seq = seq_of(p), .nonce = p->nonce};
   return wd_udp_build(out, cap, &ping, p->flow->size);
 }
 
-static void take_reply(struct wd_packet_socket *s, const struct wd_packet_reply *reply) {
+static void take_reply(struct wd_packet_queue *s, const struct wd_packet_reply *reply) {
   struct udp_op *op = WD_CONTAINER(s, struct udp_op, socket);
   struct wd_train *t = &op->train;
   struct wd_udp_ping ping;
@@ -83,16 +83,16 @@ static struct wd_packet *blamed(struct udp_op *op, const struct wd_packet_error 
   return NULL;
 }
 
-static void take_error(struct wd_packet_socket *s, const struct wd_packet_error *error) {
+static void take_error(struct wd_packet_queue *s, const struct wd_packet_error *error) {
   struct udp_op *op = WD_CONTAINER(s, struct udp_op, socket);
-  enum wd_err err = wd_icmp_err(s->family, error->type, error->code);
+  enum wd_err err = wd_icmp_err(s->socket.family, error->type, error->code);
   struct wd_packet *p = wd_addr_equal(&error->to, &op->train.flow.to) ? blamed(op, error) : NULL;
   if (err == WD_OK || !p) return;
-  wd_train_error(p, err, wd_icmp_text(s->family, error->type, error->code), &error->from,
+  wd_train_error(p, err, wd_icmp_text(s->socket.family, error->type, error->code), &error->from,
                  err == WD_E_MESSAGE_TOO_BIG ? error->mtu : 0);
 }
 
-static const struct wd_packet_proto proto = {
+static const struct wd_packet_class packet_class = {
     .build = build, .sent = wd_train_sent, .unsent = wd_train_unsent, .reply = take_reply, .error = take_error};
 
 static void resolved(struct wd_resolve *r) {
@@ -102,7 +102,7 @@ static void resolved(struct wd_resolve *r) {
   if (!wd_train_resolved(&op->probe, &op->result, &op->timings, r, &to)) return;
   struct wd_packet_socket_opts opts = {
       .kind = WD_PACKET_UDP, .family = wd_addr_family(&to), .source = op->opts.common.source, .receive_bytes = RECEIVE_ROOM};
-  enum wd_err err = wd_packet_socket_open(&op->socket, op->probe.op.loop, &proto, &opts, detail, sizeof(detail));
+  enum wd_err err = wd_packet_queue_open(&op->socket, op->probe.op.loop, &packet_class, &opts, detail, sizeof(detail));
   if (err) {
     wd_probe_done(&op->probe, err, "%s", detail);
     return;
@@ -124,7 +124,7 @@ static const char *check(struct wd_probe_op *probe) {
   if (!wd_hostport_split(at, op->opts.target, DEFAULT_PORT, wrong, 400)) return wrong;
   op->resolve.name = at->host;
   op->resolve.port = at->port;
-  return NULL;
+  return wd_train_check(&op->opts);
 }
 
 static void start(struct wd_probe_op *probe) {
@@ -135,8 +135,7 @@ static void start(struct wd_probe_op *probe) {
   r->target = op->opts.target;
   r->target_host = op->resolve.name;
   r->target_port = op->resolve.port;
-  op->socket.watch.fd = -1;
-  op->resolve.opts = &op->opts.common;
+    op->resolve.opts = &op->opts.common;
   op->resolve.done = resolved;
   wd_resolve_start(probe->op.loop, &op->resolve);
 }
@@ -145,7 +144,7 @@ static void stop(struct wd_probe_op *probe) {
   struct udp_op *op = of(probe);
   wd_resolve_cancel(&op->resolve);
   wd_train_stop(&op->train);
-  wd_packet_socket_close(&op->socket);
+  wd_packet_queue_close(&op->socket);
 }
 
 static void destroy(struct wd_probe_op *probe) {
