@@ -95,7 +95,7 @@ static const char *status_of(const struct wd_dns_try *t) {
 static void fill_tries(struct query *q) {
   struct wd_dns_result *r = &q->r;
   struct wd_dns_sample *samples = wd_arena_array(&q->p.arena, q->started, sizeof(*samples));
-  r->samples = (struct wd_list){samples, samples ? q->started : 0, true};
+  r->samples = (struct wd_list){.items = samples, .n = samples ? q->started : 0, .given = true};
   r->ignored = 0;
   r->tries = (int64_t)q->started;
   for (size_t i = 0; i < r->samples.n; i++) {

@@ -16,7 +16,6 @@
 #include "runtime/route.h"
 
 enum {
-  BATCH = 64,              // one sendmmsg
   SCRATCH = 256 * 1024,    // bytes of one batch; holds the largest packet several times over
   COUNTED = 4096,          // packets whose stamp may be outstanding where the kernel counts; older ones keep the user clock
   SEND_ROOM = 1024 * 1024, // SO_SNDBUF: a batch to many targets waits here, not in our queue
@@ -96,12 +95,12 @@ static void set_options(const struct wd_packet_socket *s, int fd, const struct w
   // Neither takes heed of what other traffic taught the kernel about the path's MTU: PROBE sets DF, OMIT lets packets be fragmented.
   if (s->family == AF_INET) {
     set(fd, IPPROTO_IP, IP_RECVERR, 1);
-    set(fd, IPPROTO_IP, IP_RECVTTL, 1);
+    set(fd, IPPROTO_IP, IP_RECVTTL, !opts->no_ttl);
     set(fd, IPPROTO_IP, IP_MTU_DISCOVER, opts->dont_fragment ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT);
   } else {
     set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
-    set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+    set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, !opts->no_ttl);
     set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, opts->dont_fragment ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_OMIT);
   }
   if (s->kind == WD_PACKET_RAW) filter_raw(s, fd);
@@ -131,15 +130,15 @@ static int choose_ident(struct wd_packet_socket *s, int fd) {
 }
 
 static void flush_now(struct wd_timer *t) {
-  wd_packet_flush(WD_CONTAINER(t, struct wd_packet_socket, flush), UINT32_MAX);
+  wd_packet_flush(WD_CONTAINER(t, struct wd_packet_socket, flush));
 }
 
 static void on_socket(struct wd_watch *w, uint32_t events) {
   struct wd_packet_socket *s = WD_CONTAINER(w, struct wd_packet_socket, watch);
   wd_packet_receive(s, events);
   if (!(events & EPOLLOUT) || !wd_packet_socket_is_open(s)) return;
-  wd_watch_set(w, EPOLLIN);
-  wd_packet_flush(s, UINT32_MAX);
+  wd_watch_set(w, w->events & ~(uint32_t)EPOLLOUT);
+  wd_packet_flush(s);
 }
 
 enum wd_err wd_packet_socket_open(struct wd_packet_socket *s, struct wd_loop *loop, const struct wd_packet_proto *proto,
@@ -191,9 +190,9 @@ struct control {
   } room;
 };
 
-static struct wd_packet_message messages[BATCH];
-static struct control controls[BATCH];
-static struct mmsghdr headers[BATCH];
+static struct wd_packet_message messages[WD_PACKET_BATCH];
+static struct control controls[WD_PACKET_BATCH];
+static struct mmsghdr headers[WD_PACKET_BATCH];
 static uint8_t scratch[SCRATCH];
 
 static void add_control(struct msghdr *h, int level, int type, uint32_t value) {
@@ -221,10 +220,10 @@ static void fill(const struct wd_packet_socket *s, struct msghdr *h, struct cont
 }
 
 // Builds messages from what there is to pull; their number.
-static unsigned build(struct wd_packet_socket *s, unsigned most) {
+static unsigned build(struct wd_packet_socket *s) {
   unsigned n = 0;
   size_t used = 0;
-  for (; n < most && n < BATCH; n++) {
+  for (; n < WD_PACKET_BATCH; n++) {
     messages[n] = (struct wd_packet_message){.ttl = -1, .tos = -1};
     if (!s->proto->pull(s, n, &messages[n], scratch + used, SCRATCH - used)) break;
     controls[n].data = (struct iovec){.iov_base = scratch + used, .iov_len = messages[n].len};
@@ -250,10 +249,10 @@ static void recount(struct wd_packet_socket *s) {
   s->counted = 0;
 }
 
-bool wd_packet_flush(struct wd_packet_socket *s, unsigned most) {
+bool wd_packet_flush(struct wd_packet_socket *s) {
   int64_t again = WD_NONE; // the id of a packet that was refused once
-  while (wd_packet_socket_is_open(s) && most > 0) {
-    unsigned n = build(s, most);
+  while (wd_packet_socket_is_open(s)) {
+    unsigned n = build(s);
     if (n == 0) return false;
     wd_ns before = wd_clock_real();
     int r = sendmmsg(s->watch.fd, headers, n, 0), err = errno;
@@ -262,14 +261,13 @@ bool wd_packet_flush(struct wd_packet_socket *s, unsigned most) {
       if (stamp_names == NAMES_UNTRIED && messages[0].stamp) stamp_names = NAMES_WORK;
       count(s, (unsigned)r);
       s->proto->left(s, (unsigned)r, before, after);
-      most -= (unsigned)r;
     }
     // At once: stamps that lie about take the room of replies.
     wd_packet_drain_errors(s);
     if (r == (int)n) continue;
     if (r < 0 && err == EINTR) continue;
     if (r < 0 && err == EAGAIN) {
-      if (wd_packet_socket_is_open(s)) wd_watch_set(&s->watch, EPOLLIN | EPOLLOUT);
+      if (wd_packet_socket_is_open(s)) wd_watch_set(&s->watch, s->watch.events | EPOLLOUT);
       return true;
     }
     recount(s);

@@ -13,6 +13,8 @@ enum wd_packet_kind { WD_PACKET_PING, WD_PACKET_RAW, WD_PACKET_UDP };
 
 struct wd_packet_socket;
 
+enum { WD_PACKET_BATCH = 64 }; // packets that are pulled before the first of them leaves
+
 // One packet to be sent. What is not set is the system's default.
 struct wd_packet_message {
   const struct wd_addr *to;
@@ -81,6 +83,7 @@ struct wd_packet_socket_opts {
   int family;
   const char *source; // NULL = any
   bool dont_fragment;
+  bool no_ttl;       // of what comes: it is not told
   int receive_bytes; // room asked for
 };
 
@@ -99,8 +102,8 @@ static inline bool wd_packet_socket_is_open(const struct wd_packet_socket *s) {
 // Sends all there is to pull, in the next pass: what others of this pass add leaves in the same batch.
 void wd_packet_socket_ready(struct wd_packet_socket *s);
 
-// Sends now, at most `most` packets, and reads the stamps; true when the socket is full: it goes on by itself once it is not.
-bool wd_packet_flush(struct wd_packet_socket *s, unsigned most);
+// Sends now all there is to pull, and reads the stamps; true when the socket is full: it goes on by itself once it is not.
+bool wd_packet_flush(struct wd_packet_socket *s);
 
 // Reads what is there, errors and stamps first, so that a reply finds its packet's final time of sending.
 void wd_packet_receive(struct wd_packet_socket *s, uint32_t events);

@@ -8,6 +8,8 @@ const struct wd_probe *const wd_probes[] = {
   &wd_http_request,
   &wd_probe_dns_query,
   &wd_icmp_ping,
+  &wd_icmp_sweep,
   &wd_udp_ping,
+  &wd_udp_sweep,
   NULL,
 };

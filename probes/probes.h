@@ -6,5 +6,5 @@
 extern const struct wd_probe wd_ssh_connect, wd_tcp_connect, wd_tls_connect;
 extern const struct wd_probe wd_probe_dns_query;
 extern const struct wd_probe wd_http_request;
-extern const struct wd_probe wd_icmp_ping;
-extern const struct wd_probe wd_udp_ping;
+extern const struct wd_probe wd_icmp_ping, wd_icmp_sweep;
+extern const struct wd_probe wd_udp_ping, wd_udp_sweep;

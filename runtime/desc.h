@@ -42,7 +42,8 @@ struct wd_map {
 struct wd_list {
   void *items; // WD_T_TABLE: structs of `sub`, one after the other; else values of `elem`'s C type
   size_t n;
-  bool given; // an empty list that is there is not an absent one
+  bool given;   // an empty list that is there is not an absent one
+  size_t width; // results: over 1, each of the n is a list of so many values, one group after the other
 };
 
 enum { WD_F_POSITIONAL = 1, WD_F_REQUIRED = 2, WD_F_HIDDEN = 4, WD_F_OPTIONAL = 8 };

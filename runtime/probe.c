@@ -93,12 +93,25 @@ void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, .
   wd_op_complete(&p->op, err);
 }
 
-// Finds the options among the arguments: f(string), f(string, table), f(table). Leaves the stack
-// at: 1 first argument, 2 options or nil.
-static int options_at(lua_State *L, int *positional) {
+// Whether the first argument is a list of targets: a table without names, where the probe takes a list.
+static bool is_list(lua_State *L, const struct wd_probe *probe) {
+  const struct wd_field *f = probe->opts->fields;
+  while (f->name && !(f->flags & WD_F_POSITIONAL)) f++;
+  if (!f->name || f->type != WD_T_LIST) return false;
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    lua_pop(L, 2);
+    return false;
+  }
+  return true;
+}
+
+// Finds the options among the arguments: f(string), f(string, table), f(table), and f(list), f(list, table) where the probe takes a
+// list. Leaves the stack at: 1 first argument, 2 options or nil.
+static int options_at(lua_State *L, const struct wd_probe *probe, int *positional) {
   lua_settop(L, 2);
   *positional = 0;
-  if (lua_istable(L, 1) && lua_isnil(L, 2)) {
+  if (lua_istable(L, 1) && lua_isnil(L, 2) && !is_list(L, probe)) {
     lua_pushvalue(L, 1);
     lua_replace(L, 2);
     return 2;
@@ -181,7 +194,7 @@ static int k_result(lua_State *L, int status, lua_KContext ctx) {
 
 int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   wd_task_check(L, probe->name);
-  int positional, opts = options_at(L, &positional);
+  int positional, opts = options_at(L, probe, &positional);
   struct wd_probe_op *p = new_op(L, probe); // at 3
   read_arguments(L, p, opts, positional);   // expectation at 4
   wd_desc_clear(probe->result, (char *)p + probe->result_at);
@@ -194,7 +207,7 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
 }
 
 void wd_probe_check(lua_State *L, const struct wd_probe *probe) {
-  int positional, opts = options_at(L, &positional);
+  int positional, opts = options_at(L, probe, &positional);
   struct wd_probe_op *p = new_op(L, probe);
   read_arguments(L, p, opts, positional);
   wd_op_release(&p->op);

@@ -50,13 +50,12 @@ struct wd_common_result {
 extern const struct wd_desc wd_resolver_desc, wd_quality_desc;
 const char *wd_probe_valid_address(const char *text);
 
-#define WD_COMMON_OPTS(st, default_timeout, timeout_help)                                                          \
+// Those that also a probe of many targets has.
+#define WD_COMMON_OPTS_OF_ALL(st, default_timeout, timeout_help)                                                   \
   WD_FIELD(st, common.timeout, "timeout", WD_T_DURATION, .def = (default_timeout), .min = 0.001, .max = 86400,     \
            .unit = "s", .help = (timeout_help)),                                                                   \
     WD_FIELD(st, common.family, "family", WD_T_ENUM, .def = "any", .names = wd_family_names,                       \
              .help = "address family to use"),                                                                     \
-    WD_FIELD(st, common.address, "address", WD_T_STR, .valid = wd_probe_valid_address,                             \
-             .help = "connect to this IP address; the name is not looked up"),                                     \
     WD_FIELD(st, common.source, "source", WD_T_STR, .min = 1, .max = 64,                                           \
              .help = "local address or interface to send from"),                                                   \
     WD_FIELD(st, common.tos, "tos", WD_T_INT, .min = 0, .max = 255, .help = "type of service / traffic class byte"), \
@@ -66,6 +65,11 @@ const char *wd_probe_valid_address(const char *text);
              .help = "when the run was due, for quality.sched_lag_ms"),                                            \
     {.name = "labels", .type = WD_T_LUA, .help = "your own values, copied to the result"},                         \
     {.name = "expect", .type = WD_T_LUA, .help = "what makes the probe a success, in place of the protocol's rule"}
+
+#define WD_COMMON_OPTS(st, default_timeout, timeout_help)                                                          \
+  WD_FIELD(st, common.address, "address", WD_T_STR, .valid = wd_probe_valid_address,                               \
+           .help = "connect to this IP address; the name is not looked up"),                                       \
+    WD_COMMON_OPTS_OF_ALL(st, default_timeout, timeout_help)
 
 #define WD_COMMON_RESULT(st)                                                                                       \
   WD_FIELD(st, common.test_type, "test_type", WD_T_STR, .help = "http, tcp, udp, icmp, dns, tls or ssh"),          \

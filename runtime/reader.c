@@ -12,7 +12,7 @@
 #include "runtime/words.h"
 #include "runtime/vm.h"
 
-enum { LONGEST_LIST = 100000, LONGEST_MAP = 1000, DEEPEST = 4 };
+enum { LONGEST_LIST = 1 << 24, LONGEST_MAP = 1000, DEEPEST = 4 };
 
 struct reader {
   lua_State *L;

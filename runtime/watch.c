@@ -32,6 +32,7 @@ int wd_watch_start(struct wd_loop *loop, struct wd_watch *w, int fd, uint32_t ev
   w->loop = loop;
   w->fd = fd;
   w->events = events;
+  w->paused = false;
   w->generation = ++loop->generation;
   rc = control(w, EPOLL_CTL_ADD);
   if (rc) {
@@ -47,13 +48,26 @@ int wd_watch_start(struct wd_loop *loop, struct wd_watch *w, int fd, uint32_t ev
 void wd_watch_set(struct wd_watch *w, uint32_t events) {
   if (!w->loop || w->events == events) return;
   w->events = events;
-  control(w, EPOLL_CTL_MOD);
+  if (!w->paused) control(w, EPOLL_CTL_MOD);
+}
+
+void wd_watch_pause(struct wd_watch *w) {
+  if (!w->loop || w->paused) return;
+  control(w, EPOLL_CTL_DEL);
+  w->paused = true;
+}
+
+void wd_watch_resume(struct wd_watch *w, uint32_t events) {
+  if (!w->loop || !w->paused) return;
+  w->events = events;
+  w->paused = false;
+  control(w, EPOLL_CTL_ADD);
 }
 
 static int forget(struct wd_watch *w) {
   int fd = w->fd;
   if (!w->loop) return -1;
-  control(w, EPOLL_CTL_DEL);
+  if (!w->paused) control(w, EPOLL_CTL_DEL);
   w->loop->by_fd[fd] = NULL;
   w->loop->watches--;
   w->loop = NULL;

@@ -13,6 +13,7 @@ struct wd_watch {
   void (*on_event)(struct wd_watch *w, uint32_t events); // level-triggered; EPOLLERR and EPOLLHUP come unasked
   struct wd_loop *loop;
   uint32_t generation;
+  bool paused;
 };
 
 // 0 or a negative errno. `on_event` must be set. The descriptor stays the caller's.
@@ -20,6 +21,11 @@ int wd_watch_start(struct wd_loop *loop, struct wd_watch *w, int fd, uint32_t ev
 
 // Changes what is waited for; 0 asks for nothing but errors.
 void wd_watch_set(struct wd_watch *w, uint32_t events);
+
+// Hears nothing of the descriptor for a while, not even errors, and costs nothing (an epoll entry costs a wake-up a packet, whatever it
+// asks for); then goes on. Nothing happens if it is not watching.
+void wd_watch_pause(struct wd_watch *w);
+void wd_watch_resume(struct wd_watch *w, uint32_t events);
 
 // Stops watching; the descriptor stays open. Nothing happens if it was not watching.
 void wd_watch_stop(struct wd_watch *w);

@@ -47,11 +47,14 @@ static int push_whole(lua_State *L, int64_t v) {
 static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at);
 
 static void push_list(lua_State *L, const struct wd_field *f, const struct wd_list *list) {
-  size_t size = wd_desc_elem_size(f);
+  size_t size = wd_desc_elem_size(f), width = list->width > 1 ? list->width : 1;
+  luaL_checkstack(L, 4, f->name);
   lua_createtable(L, (int)list->n, 0);
   for (size_t i = 0; i < list->n; i++) {
-    const char *item = (const char *)list->items + i * size;
-    if (f->elem == WD_T_TABLE)
+    const char *item = (const char *)list->items + i * width * size;
+    if (width > 1)
+      push_list(L, f, &(struct wd_list){.items = (void *)(uintptr_t)item, .n = width});
+    else if (f->elem == WD_T_TABLE)
       wd_write(L, f->sub, item);
     else if (!push_field(L, f, f->elem, item))
       lua_pushboolean(L, 0); // a hole would end the list

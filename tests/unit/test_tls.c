@@ -81,7 +81,7 @@ static void handshake_facts_and_data(void **state) {
   enum wd_err verdict;
   char bytes[16];
   size_t n;
-  opts.alpn = (struct wd_list){offered, 1, true};
+  opts.alpn = (struct wd_list){.items = offered, .n = 1, .given = true};
   begin(&p, &opts, "unit.test");
   shake(&p, &near, &far);
   assert_int_equal(near, WD_TLS_DONE);
@@ -119,7 +119,7 @@ static void no_common_protocol_is_an_alert(void **state) {
   struct wd_tls_opts opts = options();
   struct pair p;
   enum wd_tls_step near, far;
-  opts.alpn = (struct wd_list){offered, 1, true};
+  opts.alpn = (struct wd_list){.items = offered, .n = 1, .given = true};
   begin(&p, &opts, "unit.test");
   shake(&p, &near, &far);
   assert_int_equal(near, WD_TLS_FAILED);

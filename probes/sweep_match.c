@@ -1,0 +1,166 @@
+// See sweep_match.h.
+#include "probes/sweep_match.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "probes/icmp_wire.h"
+#include "probes/packet_queue.h"
+
+enum { USER = 1u << 31 }; // in `window`
+
+struct wd_sweep *wd_sweep_of(struct wd_packet_socket *socket) {
+  struct wd_packet_socket *first = socket - (socket->family == AF_INET6);
+  return WD_CONTAINER(first, struct wd_sweep, sockets);
+}
+
+// The finalizer of splitmix64 over secret and slot.
+uint32_t wd_sweep_tag(const struct wd_sweep *s, uint32_t slot) {
+  uint64_t x = s->secret + slot * 0x9e3779b97f4a7c15u;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  return (uint32_t)(x >> 32);
+}
+
+void wd_sweep_set_sent(struct wd_sweep *s, uint32_t slot, wd_ns at, wd_ns window, bool user) {
+  s->at[slot] = at;
+  s->window[slot] = (window < USER ? (uint32_t)window : USER - 1) | (user ? USER : 0);
+}
+
+void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err) {
+  if (s->state[slot] == WD_SWEEP_WAIT) s->waiting--;
+  s->state[slot] = WD_SWEEP_ERROR;
+  s->at[slot] = err;
+  s->errors++;
+  wd_sweep_target_of(s, slot)->err = err;
+}
+
+void wd_sweep_stamped(struct wd_packet_socket *socket, const struct wd_packet_stamp *stamp) {
+  struct wd_sweep *s = wd_sweep_of(socket);
+  uint32_t slot = stamp->id;
+  if (stamp->at == WD_NONE || slot >= s->slots || s->state[slot] != WD_SWEEP_WAIT) return;
+  // No packet left before we asked for it.
+  if (s->window[slot] == 0 || stamp->at < s->at[slot] - (wd_ns)(s->window[slot] & ~USER)) return;
+  wd_sweep_set_sent(s, slot, stamp->at, 0, false);
+}
+
+static bool has_stamp(const struct wd_sweep *s, uint32_t place) {
+  uint32_t slot = s->order[place];
+  return s->state[slot] == WD_SWEEP_WAIT && s->window[slot] == 0;
+}
+
+void wd_sweep_interpolate(struct wd_sweep *s, uint32_t first) {
+  uint32_t before = UINT32_MAX;
+  for (uint32_t i = first; i < s->sent; i++) {
+    if (!has_stamp(s, i)) continue;
+    // Packets leave in order: those between two stamps left between them.
+    wd_ns from = before == UINT32_MAX ? 0 : s->at[s->order[before]], gap = s->at[s->order[i]] - from;
+    for (uint32_t k = before + 1; before != UINT32_MAX && gap >= 0 && k < i; k++)
+      if (s->state[s->order[k]] == WD_SWEEP_WAIT) wd_sweep_set_sent(s, s->order[k], from + gap * (wd_ns)(k - before) / (wd_ns)(i - before), gap, false);
+    before = i;
+  }
+}
+
+// Echoes have no ports, whatever a name of theirs carries in that place.
+static bool is_target(const struct wd_packet_socket *socket, const struct wd_addr *a, const struct wd_addr *target) {
+  return socket->kind == WD_PACKET_UDP ? wd_addr_equal(a, target) : wd_addr_same_host(a, target);
+}
+
+// A packet that was placed between two stamps may have left as much earlier as they are apart, and in any case before its reply came.
+static wd_ns round_trip(wd_ns sent, wd_ns window, wd_ns came) {
+  if (came > sent) return came - sent;
+  return came + window > sent ? (came + window - sent) / 2 : 0;
+}
+
+void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_reply *reply) {
+  struct wd_sweep *s = wd_sweep_of(socket);
+  uint32_t slot, tag;
+  bool ours = s->cls->parse(socket, reply, &slot, &tag) && slot < s->slots && tag == wd_sweep_tag(s, slot);
+  if (!ours || !is_target(socket, &reply->from, &wd_sweep_target_of(s, slot)->to)) {
+    s->foreign++;
+    return;
+  }
+  uint8_t state = s->state[slot];
+  if (state == WD_SWEEP_OK || state == WD_SWEEP_LATE) s->duplicates++;
+  if (state != WD_SWEEP_WAIT && state != WD_SWEEP_LOST) return;
+  wd_ns sent = s->at[slot], rtt = round_trip(sent, s->window[slot] & ~USER, reply->at);
+  bool in_time = rtt <= s->opts.timeout, user = s->window[slot] & USER || !reply->kernel;
+  s->at[slot] = rtt;
+  s->state[slot] = in_time ? WD_SWEEP_OK : WD_SWEEP_LATE;
+  if (state == WD_SWEEP_WAIT) s->waiting--;
+  if (in_time) {
+    wd_ns off = WD_PACKET_STAMP_ERROR + (wd_ns)(s->window[slot] & ~USER) + (reply->kernel ? 0 : wd_loop_lag(s->loop, sent));
+    if (off > s->uncertainty) s->uncertainty = off;
+    s->user_clock = s->user_clock || user;
+    s->received++;
+  } else {
+    s->late++;
+  }
+  wd_sweep_hasten(s);
+}
+
+// ---- errors ----
+
+static int compare(const struct wd_addr *a, const struct wd_addr *b) {
+  int family = wd_addr_family(a);
+  if (family != wd_addr_family(b)) return family < wd_addr_family(b) ? -1 : 1;
+  int host = family == AF_INET6 ? memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr))
+                                : memcmp(&a->v4.sin_addr, &b->v4.sin_addr, sizeof(a->v4.sin_addr));
+  return host ? host : (int)wd_addr_port(a) - (int)wd_addr_port(b);
+}
+
+static int compare_targets(const void *a, const void *b, void *targets) {
+  const struct wd_sweep_target *all = targets;
+  return compare(&all[*(const uint32_t *)a].to, &all[*(const uint32_t *)b].to);
+}
+
+// The first target in the order of addresses that is not before `to`; made once, for who quotes nothing.
+static uint32_t first_not_before(struct wd_sweep *s, const struct wd_addr *to) {
+  if (!s->by_address) {
+    if (!(s->by_address = malloc(s->n * sizeof(*s->by_address)))) return s->n;
+    for (uint32_t i = 0; i < s->n; i++) s->by_address[i] = i;
+    qsort_r(s->by_address, s->n, sizeof(*s->by_address), compare_targets, s->targets);
+  }
+  uint32_t low = 0, high = s->n;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (compare(&s->targets[s->by_address[middle]].to, to) < 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+// The slot that an error is about which tells no more than the address: one that is waited for. `seq` -1: any.
+static bool find(struct wd_sweep *s, const struct wd_addr *to, int seq, uint32_t *out) {
+  uint32_t attempts = s->opts.retries + 1;
+  for (uint32_t i = first_not_before(s, to); i < s->n && compare(&s->targets[s->by_address[i]].to, to) == 0; i++) {
+    for (uint32_t round = 0; round < s->opts.count; round++) {
+      for (uint32_t slot = (round * s->n + s->by_address[i]) * attempts, end = slot + attempts; slot < end; slot++) {
+        if (s->state[slot] != WD_SWEEP_WAIT || (seq >= 0 && (slot & 0xffff) != (uint32_t)seq)) continue;
+        *out = slot;
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+void wd_sweep_error(struct wd_packet_socket *socket, const struct wd_packet_error *error) {
+  struct wd_sweep *s = wd_sweep_of(socket);
+  enum wd_err err = wd_icmp_err(socket->family, error->type, error->code);
+  uint32_t slot = 0, tag = 0;
+  int known = err == WD_OK ? -1 : s->cls->parse_quote(socket, error, &slot, &tag);
+  struct wd_addr to = error->to;
+  if (known < 0) return;
+  if (socket->kind != WD_PACKET_UDP) wd_addr_set_port(&to, 0);
+  if (known == 2) {
+    if (slot >= s->slots || tag != wd_sweep_tag(s, slot) || !is_target(socket, &error->to, &wd_sweep_target_of(s, slot)->to)) return;
+  } else if (!find(s, &to, known ? (int)(slot & 0xffff) : -1, &slot)) {
+    return;
+  }
+  if (s->state[slot] != WD_SWEEP_WAIT) return;
+  wd_sweep_fail(s, slot, err);
+  wd_sweep_hasten(s);
+}
