@@ -18,9 +18,47 @@ enum {
   VIRTUAL_GRACE_MS = 20 // real time a virtual clock leaves to sockets that are being waited for
 };
 
+static void note_lag(struct wd_lag *q, wd_ns at, wd_ns lag) {
+  while (q->count && q->ring[(q->first + q->count - 1) % WD_COUNT(q->ring)].lag <= lag) q->count--;
+  if (q->count == WD_COUNT(q->ring)) q->count--; // the newest small one gives way: maxima stay right, a little early
+  unsigned last = (q->first + q->count++) % WD_COUNT(q->ring);
+  q->ring[last].at = at;
+  q->ring[last].lag = lag;
+}
+
+// How much of the delay of `lag` up to `at` was after `since`.
+static wd_ns lag_after(wd_ns at, wd_ns lag, wd_ns since) {
+  wd_ns after = at > since ? at - since : 0;
+  return lag < after ? lag : after;
+}
+
+wd_ns wd_loop_lag(const struct wd_loop *loop, wd_ns since) {
+  const struct wd_lag *q = &loop->lag;
+  wd_ns now = wd_clock_now(), worst = lag_after(now, now - loop->woke, since);
+  for (unsigned i = 0, hits = 0; i < q->count && hits < 2; i++) {
+    unsigned k = (q->first + i) % WD_COUNT(q->ring);
+    if (q->ring[k].at < since) continue;
+    hits++; // delays follow one another: only the first may have begun before `since`, and the second is the worst of the rest
+    wd_ns lag = lag_after(q->ring[k].at, q->ring[k].lag, since);
+    if (lag > worst) worst = lag;
+  }
+  return worst;
+}
+
+// The wait is over; called by whatever comes first after it. Lateness to a timer that the wait itself caused is noted here.
+static void wake(struct wd_loop *loop) {
+  if (!loop->waiting) return;
+  loop->waiting = false;
+  loop->woke = wd_clock_now();
+  wd_ns due = wd_timers_next(&loop->timers);
+  if (due > loop->woke) return;
+  note_lag(&loop->lag, loop->woke, loop->woke - (due > loop->slept ? due : loop->slept));
+}
+
 static void on_sockets(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
+  wake(poll->data);
   wd_watch_dispatch(poll->data, DRAIN_ROUNDS);
 }
 
@@ -28,6 +66,7 @@ static void on_timer_fd(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
   struct wd_loop *loop = poll->data;
+  wake(loop);
   uint64_t times;
   ssize_t n = read(loop->timer_fd, &times, sizeof(times));
   (void)n; // EAGAIN after a re-arm is as good as an expiry: the heap decides what is due
@@ -115,24 +154,6 @@ void wd_loop_on_close(struct wd_loop *loop, struct wd_closer *c) {
   loop->closers = c;
 }
 
-static void note_lag(struct wd_lag *q, wd_ns at, wd_ns lag) {
-  while (q->count && q->ring[(q->first + q->count - 1) % WD_COUNT(q->ring)].lag <= lag) q->count--;
-  if (q->count == WD_COUNT(q->ring)) q->count--; // the newest small one gives way: maxima stay right, a little early
-  unsigned last = (q->first + q->count++) % WD_COUNT(q->ring);
-  q->ring[last].at = at;
-  q->ring[last].lag = lag;
-}
-
-wd_ns wd_loop_lag(const struct wd_loop *loop, wd_ns since) {
-  const struct wd_lag *q = &loop->lag;
-  wd_ns present = wd_clock_now() - loop->woke;
-  for (unsigned i = 0; i < q->count; i++) {
-    unsigned k = (q->first + i) % WD_COUNT(q->ring);
-    if (q->ring[k].at >= since) return q->ring[k].lag > present ? q->ring[k].lag : present;
-  }
-  return present;
-}
-
 // Sets the timer descriptor to the earliest timer or to `bound`, whichever comes first.
 static void set_alarm(struct wd_loop *loop, wd_ns bound) {
   wd_ns at = wd_timers_next(&loop->timers);
@@ -161,27 +182,27 @@ static void wait_virtual(struct wd_loop *loop) {
   if (loop->events == 0 && next != INT64_MAX) wd_clock_advance(next);
 }
 
-static void expire(struct wd_loop *loop, wd_ns slept) {
-  wd_ns due = wd_timers_next(&loop->timers);
-  if (due > loop->woke) return;
-  wd_ns late = loop->woke - (due > slept ? due : slept); // what passed before the wait is noted already
-  if (!wd_clock_is_virtual()) note_lag(&loop->lag, loop->woke, late);
+static void expire(struct wd_loop *loop) {
+  wd_ns now = wd_clock_now();
+  if (wd_timers_next(&loop->timers) > now) return;
   wd_watch_dispatch(loop, DRAIN_ROUNDS);
   for (struct wd_drain *d = loop->drains; d; d = d->next) d->drain(d);
-  wd_timers_expire(&loop->timers, loop->woke);
+  wd_timers_expire(&loop->timers, now);
 }
 
 void wd_loop_pass(struct wd_loop *loop, wd_ns wait) {
-  wd_ns slept = wd_clock_now();
-  note_lag(&loop->lag, slept, slept - loop->woke);
+  loop->slept = wd_clock_now();
+  note_lag(&loop->lag, loop->slept, loop->slept - loop->woke);
   if (wd_clock_is_virtual()) {
     wait_virtual(loop);
+    loop->woke = wd_clock_now();
   } else {
-    set_alarm(loop, wait == WD_NONE ? INT64_MAX : slept + wait);
+    set_alarm(loop, wait == WD_NONE ? INT64_MAX : loop->slept + wait);
+    loop->waiting = true;
     uv_run(&loop->uv, loop->ready || wait == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    wake(loop);
   }
-  loop->woke = wd_clock_now();
-  expire(loop, slept);
+  expire(loop);
   if (!loop->ready) return;
   loop->ready = false;
   loop->run_ready(loop->ctx);

@@ -47,7 +47,8 @@ struct wd_loop {
   struct wd_drain *drains;
   struct wd_closer *closers;
   struct wd_lag lag;
-  wd_ns woke;                   // when the present pass came back from waiting
+  wd_ns slept, woke;            // when the present pass began to wait, and came back
+  bool waiting;                 // it has not come back yet
   bool ready;                   // something waits in run_ready: do not sleep
   void (*run_ready)(void *ctx); // the scheduler
   void *ctx;
@@ -80,5 +81,6 @@ void wd_loop_off_drain(struct wd_loop *loop, struct wd_drain *d);
 // Registers a hook for the loop's end; the last one registered runs first.
 void wd_loop_on_close(struct wd_loop *loop, struct wd_closer *c);
 
-// The worst delay the loop has had since `since`: how late it came to an event or a timer.
+// The worst delay the loop has had since `since`: how late it came to an event or a timer. Of a delay that began earlier, the part
+// after `since` counts.
 wd_ns wd_loop_lag(const struct wd_loop *loop, wd_ns since);
