@@ -39,6 +39,7 @@ struct wd_packet {
   wd_ns window;   // how far off `sent` may be; 0 = the kernel's own stamp
   wd_ns hardware; // the moment of sending on the network card's clock; WD_NONE where it has none
   wd_ns rtt;
+  wd_ns loop_lag; // worst delay of our loop from sending it until its fate was known
   struct wd_addr from; // who answered, or reported the error
   int16_t ttl;         // of the answer; -1 = not known
   uint8_t state;       // enum wd_packet_state

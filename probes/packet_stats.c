@@ -11,6 +11,7 @@ static const struct wd_field sample_fields[] = {
     WD_FIELD(S, from, "from", WD_T_STR, .help = "address that answered, or that reported the error"),
     WD_FIELD(S, error, "error", WD_T_ERR, .help = "what became of it: a name of the closed list"),
     WD_FIELD(S, mtu, "mtu", WD_T_INT, .unit = "bytes", .help = "what the next hop can carry, of message_too_big"),
+    WD_FIELD(S, loop_lag, "loop_lag_ms", WD_T_MS, .help = "worst delay of waddle's own loop from sending it until its fate was known"),
     {0}};
 #undef S
 static const struct wd_desc sample_desc = {"sample", sample_fields, sizeof(struct wd_packet_sample)};

@@ -12,6 +12,7 @@ struct wd_packet_sample {
   const char *from;  // who answered, or reported the error
   enum wd_err error; // of status error
   int64_t mtu;       // with message_too_big, where told
+  wd_ns loop_lag;    // of a packet that was sent
 };
 
 struct wd_packet_timings {

@@ -70,10 +70,15 @@ static void finish(struct wd_train *t) {
   t->cls->done(t);
 }
 
+static void decide(struct wd_packet *p, enum wd_packet_state state) {
+  p->state = state;
+  p->loop_lag = wd_loop_lag(wd_train_of(p)->loop, p->sent);
+}
+
 static void settle(struct wd_packet *p, enum wd_packet_state state) {
   struct wd_train *t = wd_train_of(p);
   wd_timer_stop(&t->loop->timers, &p->deadline);
-  p->state = state;
+  decide(p, state);
   t->open--;
 }
 
@@ -207,7 +212,7 @@ void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
   } else {
     if (wd_timer_armed(&p->deadline)) t->lingering--;
     wd_timer_stop(&t->loop->timers, &p->deadline);
-    p->state = fate;
+    decide(p, fate);
   }
   if (fate == WD_PACKET_OK) {
     if (off > t->uncertainty) t->uncertainty = off;
@@ -237,7 +242,8 @@ void wd_train_error(struct wd_packet *p, enum wd_err err, const char *why, const
 
 static void write_sample(struct wd_packet_sample *s, const struct wd_packet *p, const char *target_ip, struct wd_arena *arena) {
   char text[WD_ADDR_TEXT];
-  *s = (struct wd_packet_sample){.status = WD_SAMPLE_LOST, .rtt = WD_NONE, .ttl = WD_NONE, .mtu = WD_NONE};
+  *s = (struct wd_packet_sample){.status = WD_SAMPLE_LOST, .rtt = WD_NONE, .ttl = WD_NONE, .mtu = WD_NONE, .loop_lag = WD_NONE};
+  if (p->sent) s->loop_lag = p->loop_lag;
   if (p->ttl >= 0) s->ttl = p->ttl;
   if (wd_addr_same_host(&p->from, &p->flow->to))
     s->from = target_ip;

@@ -1,0 +1,87 @@
+-- A stall of our own, a busy loop of 200 ms in the script: what was in flight says so, and only that; nothing is lost or late for it, and
+-- figures made of the kernel's readings stay what they are. Timeouts of packets are shorter than the stall.
+
+local icmp = require "waddle.icmp"
+local spec = require "tests.support.spec"
+local task = require "waddle.task"
+local udp = require "waddle.udp"
+
+local STALL_S, STALL_MS = 0.2, 200
+local FLAGGED_MS = 150 -- well over what a busy machine does by itself, under the part of the stall that anything was in flight for
+local PASSES = 12 -- more than the loop needs from the call of a probe to its first packet
+
+local function stall()
+  local until_s = task.now() + STALL_S
+  while task.now() < until_s do end
+end
+
+-- Calls the probe in a task of its own and stalls `passes` passes of the loop later: before, while, or after its packet is in flight.
+local function stalled_after(passes, probe)
+  local job = task.spawn(probe)
+  for _ = 1, passes do
+    task.sleep(0)
+  end
+  stall()
+  return job:join()
+end
+
+local function flagged(quality)
+  return quality.loop_lag_ms >= FLAGGED_MS
+end
+
+describe("a stall of our own", function()
+  setup(function()
+    icmp.ping("127.0.0.1", {count = 1}) -- opens the socket of its family, which is kept
+  end)
+
+  it("marks the packets of a series that were in flight, and only those", function()
+    local target = spec.peer("udp_late_30")
+    local series = task.spawn(udp.ping, target, {count = 40, interval = "10ms", timeout = "100ms"})
+    task.sleep(0.15)
+    stall()
+    local r = series:join()
+    assert.same({40, 40, 0}, {r.packets_sent, r.packets_received, r.late})
+    local first, last, marked
+    for i, sample in ipairs(r.samples) do
+      if flagged(sample) then
+        first, last, marked = first or i, i, (marked or 0) + 1
+        assert.is_true(sample.loop_lag_ms < 2 * STALL_MS)
+      end
+      if r.quality.timestamp_source == "kernel" then
+        assert.is_true(sample.rtt_ms >= 29 and sample.rtt_ms < FLAGGED_MS, sample.rtt_ms)
+      end
+    end
+    -- three packets leave while one is in flight
+    assert.is_true(marked and marked == last - first + 1 and marked <= 5, marked)
+    assert.is_true(first > 5 and last < 35, first)
+    assert.is_true(flagged(r.quality))
+  end)
+
+  local function ping()
+    return icmp.ping("127.0.0.1", {count = 1, timeout = "50ms"})
+  end
+  local function echo()
+    return udp.ping(spec.peer("udp_echo"), {count = 1, timeout = "50ms"})
+  end
+  for name, probe in pairs {["icmp.ping"] = ping, ["udp.ping"] = echo} do
+    it("loses no reply to " .. name .. ", wherever it hits", function()
+      local marked = 0
+      for passes = 0, PASSES do
+        local r = stalled_after(passes, probe)
+        assert.same({true, 1, 0}, {r.success, r.packets_received, r.late})
+        if r.quality.timestamp_source == "kernel" then
+          assert.is_true(r.latency_ms < FLAGGED_MS, r.latency_ms)
+        end
+        marked = marked + (flagged(r.samples[1]) and 1 or 0)
+      end
+      assert.is_true(marked >= 1 and marked < PASSES, marked)
+    end)
+  end
+
+  it("is no lag of a packet that never left", function()
+    local _ = spec.value("private") -- where there is no route
+    local r = icmp.ping("192.0.2.1", {count = 1})
+    assert.equal("error", r.samples[1].status)
+    assert.is_nil(r.samples[1].loop_lag_ms)
+  end)
+end)
