@@ -22,11 +22,10 @@ struct query {
   struct wd_dns_edns edns;
   struct wd_dns_timings timings;
   struct wd_quality quality;
-  struct wd_dns_ask ask;
-  struct wd_dns_query checked;  // the question's names; never sent
+  struct wd_dns_query query;    // of the first try; the others are as this one, with ids of their own
   struct wd_hostport server;    // as asked for
   struct wd_resolve look_up;
-  struct wd_dns_try tries[WD_DNS_TRIES_MOST + 1]; // one more for TCP after a truncated answer
+  struct wd_dns_try *tries[WD_DNS_TRIES_MOST + 1]; // in the arena; one more for TCP after a truncated answer
   size_t started;
   struct wd_timer again;
   wd_ns wait;
@@ -81,8 +80,10 @@ static void fill_answer(struct query *q, const struct wd_dns_try *t) {
   r->additional = rows(q, a, WD_DNS_ADDITIONAL);
   r->dropped = (int64_t)a->dropped;
   r->size = (int64_t)a->size;
-  r->common.latency = t->received - t->sent;
-  q->timings.query = t->received - (t->tcp ? t->connected : t->sent);
+  r->common.latency = t->rtt;
+  q->timings.query = t->tcp ? t->received - t->connected : t->rtt;
+  q->quality.timestamp_source = t->clock;
+  q->quality.uncertainty = t->uncertainty;
 }
 
 static const char *status_of(const struct wd_dns_try *t) {
@@ -99,18 +100,18 @@ static void fill_tries(struct query *q) {
   r->ignored = 0;
   r->tries = (int64_t)q->started;
   for (size_t i = 0; i < r->samples.n; i++) {
-    const struct wd_dns_try *t = &q->tries[i];
-    r->ignored += t->ignored;
+    const struct wd_dns_try *t = q->tries[i];
+    r->ignored += wd_dns_try_ignored(t);
     samples[i] = (struct wd_dns_sample){
       .status = status_of(t),
       .transport = t->tcp ? WD_DNS_TCP : WD_DNS_UDP,
-      .sent = t->sent == WD_NONE ? WD_NONE : t->sent - q->tries[0].sent,
-      .rtt = t->received == WD_NONE ? WD_NONE : t->received - t->sent,
+      .sent = t->sent == WD_NONE ? WD_NONE : t->sent - q->tries[0]->sent,
+      .rtt = t->rtt,
       .error = t->state == WD_DNS_TRY_FAILED ? wd_err_name(t->err) : NULL,
     };
     if (t->connected != WD_NONE) q->timings.connect = t->connected - t->sent;
   }
-  if (q->started && q->tries[0].sent != WD_NONE) q->timings.total = wd_clock_now() - q->tries[0].sent;
+  if (q->started && q->tries[0]->sent != WD_NONE) q->timings.total = wd_clock_real() - q->tries[0]->sent;
 }
 
 static void finish_failed(struct query *q, const struct wd_dns_try *t) {
@@ -137,12 +138,17 @@ static void finish_answered(struct query *q, const struct wd_dns_try *t) {
 static void on_ended(struct wd_dns_try *t);
 
 static bool start_try(struct query *q, bool tcp) {
-  struct wd_dns_try *t = &q->tries[q->started++];
+  struct wd_dns_try *t = q->tries[q->started] = wd_arena_alloc(&q->p.arena, sizeof(*t));
+  if (!t || (q->started && !wd_dns_renew(&q->query, &q->p.arena))) {
+    wd_probe_done(&q->p, WD_E_LOCAL, "out of memory");
+    return true;
+  }
+  q->started++;
   q->r.transport = tcp ? WD_DNS_TCP : WD_DNS_UDP;
   *t = (struct wd_dns_try){
     .loop = q->p.op.loop,
     .arena = &q->p.arena,
-    .ask = &q->ask,
+    .query = q->query,
     .opts = &q->o.common,
     .server = q->server.addr,
     .tcp = tcp,
@@ -154,16 +160,16 @@ static bool start_try(struct query *q, bool tcp) {
 
 static bool any_waits(const struct query *q) {
   for (size_t i = 0; i < q->started; i++)
-    if (q->tries[i].state == WD_DNS_TRY_WAITING) return true;
+    if (q->tries[i]->state == WD_DNS_TRY_WAITING) return true;
   return false;
 }
 
 static void ask(struct query *q, bool tcp) {
   if (!start_try(q, tcp) && !any_waits(q)) {
-    finish_failed(q, &q->tries[q->started - 1]);
+    finish_failed(q, q->tries[q->started - 1]);
     return;
   }
-  if (tcp || q->started >= (size_t)q->o.tries) return;
+  if (q->p.op.done || tcp || q->started >= (size_t)q->o.tries) return;
   wd_loop_arm(q->p.op.loop, &q->again, q->wait);
   q->wait *= 2;
 }
@@ -183,7 +189,7 @@ static void on_ended(struct wd_dns_try *t) {
       return;
     }
     wd_timer_stop(&q->p.op.loop->timers, &q->again);
-    for (size_t i = 0; i < q->started; i++) wd_dns_try_stop(&q->tries[i]);
+    for (size_t i = 0; i < q->started; i++) wd_dns_try_stop(q->tries[i]);
     ask(q, true);
   } else {
     finish_answered(q, t);
@@ -231,14 +237,14 @@ static const char *check(struct wd_probe_op *p) {
   if (q->o.edns == 0 && q->o.dnssec == 1) return "field 'dnssec': it needs EDNS, leave out edns = 0";
   if (q->o.server && !wd_hostport_split(&q->server, q->o.server, PORT, why, 300))
     return wd_arena_printf(&p->arena, "field 'server': %s", why);
-  q->ask = (struct wd_dns_ask){
+  struct wd_dns_ask ask = {
     .name = q->o.name,
     .type = q->o.type,
     .recurse = q->o.recurse == 1,
     .dnssec = q->o.dnssec == 1,
     .edns_size = (uint16_t)q->o.edns,
   };
-  return wd_dns_build(&q->checked, &p->arena, &q->ask, why, 300) ? NULL : why;
+  return wd_dns_build(&q->query, &p->arena, &ask, why, 300) ? NULL : why;
 }
 
 static void start(struct wd_probe_op *p) {
@@ -251,8 +257,8 @@ static void start(struct wd_probe_op *p) {
   q->timings = (struct wd_dns_timings){WD_NONE, WD_NONE, WD_NONE, WD_NONE};
   q->quality = (struct wd_quality){.timestamp_source = "user", .uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
   r->timings = &q->timings;
-  r->name = q->checked.name;
-  r->type = q->checked.type_name;
+  r->name = q->query.name;
+  r->type = q->query.type_name;
   r->common.test_type = r->common.protocol_detail = "dns";
   r->common.target = q->o.name;
   r->common.target_host = r->name;
@@ -266,7 +272,7 @@ static void stop(struct wd_probe_op *p) {
   struct query *q = of(p);
   wd_resolve_clear(&q->look_up);
   wd_timer_stop(&p->op.loop->timers, &q->again);
-  for (size_t i = 0; i < q->started; i++) wd_dns_try_stop(&q->tries[i]);
+  for (size_t i = 0; i < q->started; i++) wd_dns_try_stop(q->tries[i]);
 }
 
 static void expire(struct wd_probe_op *p) {

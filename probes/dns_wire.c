@@ -3,12 +3,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <ldns/ldns.h>
 
 #include "dns_records_wire.h"
 #include "runtime/addr.h"
+#include "runtime/random.h"
 #include "runtime/text.h"
 
 enum { HEADER = 12, NAME_TEXT = 1024 };
@@ -58,7 +58,7 @@ static ldns_rdf *read_name(const char *name, char *error, size_t error_size) {
 bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct wd_dns_ask *ask, char *error,
                   size_t error_size) {
   struct wd_addr addr;
-  uint16_t type, id;
+  uint16_t type;
   char shown[64];
   const char *name = ask->name;
 
@@ -69,8 +69,9 @@ bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct
     return false;
   }
   if (type == LDNS_RR_TYPE_PTR && wd_addr_parse(&addr, name, 0)) name = reverse_name(arena, &addr);
-  snprintf(error, error_size, "out of memory or random numbers");
-  if (!name || getrandom(&id, sizeof id, 0) != sizeof id) return false;
+  snprintf(error, error_size, "out of memory");
+  uint16_t id = (uint16_t)wd_random();
+  if (!name) return false;
   ldns_rdf *rdf = read_name(name, error, error_size);
   if (!rdf) return false;
 
@@ -100,6 +101,18 @@ bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct
   out->udp = copy ? copy + 2 : NULL;
   out->udp_len = len;
   return copy && out->name && out->type_name;
+}
+
+bool wd_dns_renew(struct wd_dns_query *query, struct wd_arena *arena) {
+  uint8_t *copy = wd_arena_alloc(arena, query->tcp_len);
+  if (!copy) return false;
+  query->id = (uint16_t)wd_random();
+  memcpy(copy, query->tcp, query->tcp_len);
+  copy[2] = (uint8_t)(query->id >> 8);
+  copy[3] = (uint8_t)query->id;
+  query->tcp = copy;
+  query->udp = copy + 2;
+  return true;
 }
 
 // Whether the message repeats the question, the letters of the name in any case (RFC 1035 section 2.3.3). Lengths of labels are below 64, so folding

@@ -75,8 +75,11 @@ enum wd_dns_match {
   WD_DNS_MALFORMED, // an answer to this query that cannot be read
 };
 
-// Makes the wire form of `ask` with an id from getrandom(2). False with a message in `error`: a bad name, an unknown type, or memory out.
+// Makes the wire form of `ask` with a random id. False with a message in `error`: a bad name, an unknown type, or memory out.
 bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct wd_dns_ask *ask, char *error, size_t error_size);
+
+// The same query under another id; false when memory is out.
+bool wd_dns_renew(struct wd_dns_query *query, struct wd_arena *arena);
 
 // Reads a message that came for `query`. With WD_DNS_OURS *out is filled; a truncated (tc) message that ends inside a record counts as ours, with
 // the records left out. With WD_DNS_MALFORMED `error` says why.

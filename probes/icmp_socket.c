@@ -2,6 +2,7 @@
 #include "probes/icmp_socket.h"
 
 #include "probes/icmp_wire.h"
+#include "runtime/random.h"
 
 enum {
   SLOTS = 65536,         // of the index: one for each sequence
@@ -121,7 +122,7 @@ struct wd_packet_queue *wd_icmp_socket_shared(struct wd_loop *loop, int family, 
   if (wd_packet_queue_is_open(s)) return s;
   if (!registered) {
     wd_loop_on_close(loop, &closer);
-    next_seq = (uint16_t)wd_packet_random();
+    next_seq = (uint16_t)wd_random();
     registered = true;
   }
   *err = open_either(s, loop, &opts, detail, detail_size);

@@ -8,11 +8,11 @@
 #include <netinet/icmp6.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/random.h"
 #include "runtime/route.h"
 
 enum {
@@ -35,18 +35,6 @@ static struct counted {
   int fd;
   uint32_t number, id;
 } counted[COUNTED];
-
-uint64_t wd_packet_random(void) {
-  static uint64_t ahead[64];
-  static size_t left;
-  if (left == 0) {
-    // Never short: requests of up to 256 bytes are whole once the kernel's pool is seeded, which it is by blocking here (getrandom(2)).
-    for (size_t i = 0; i < WD_COUNT(ahead); i += 32)
-      if (getrandom(ahead + i, 256, 0) != 256) ahead[i] ^= (uint64_t)wd_clock_real();
-    left = WD_COUNT(ahead);
-  }
-  return ahead[--left];
-}
 
 // Sockets that count all begin at 0: the descriptor keeps them apart.
 static struct counted *counted_at(const struct wd_packet_socket *s, uint32_t number) {
@@ -113,7 +101,7 @@ static int bound_ident(const struct wd_packet_socket *s, int fd, uint16_t *ident
   struct wd_addr at;
   if (getsockname(fd, (struct sockaddr *)&bound, &len)) return errno;
   if (!wd_addr_from_sockaddr(&at, (struct sockaddr *)&bound, len)) return EAFNOSUPPORT;
-  *ident = s->kind == WD_PACKET_PING ? wd_addr_port(&at) : (uint16_t)wd_packet_random();
+  *ident = s->kind == WD_PACKET_PING ? wd_addr_port(&at) : (uint16_t)wd_random();
   return 0;
 }
 
@@ -123,7 +111,7 @@ static int choose_ident(struct wd_packet_socket *s, int fd) {
   int rc = bound_ident(s, fd, &s->ident);
   at.sa.sa_family = (sa_family_t)s->family;
   for (int i = 0; i < 32 && rc == 0 && s->ident == 0; i++) { // unless it is bound to a source address already
-    wd_addr_set_port(&at, (uint16_t)(1 + wd_packet_random() % 65535));
+    wd_addr_set_port(&at, (uint16_t)(1 + wd_random() % 65535));
     if (bind(fd, &at.sa, wd_addr_len(&at)) == 0 || errno != EADDRINUSE) rc = bound_ident(s, fd, &s->ident);
   }
   return rc;

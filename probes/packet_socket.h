@@ -111,9 +111,6 @@ void wd_packet_receive(struct wd_packet_socket *s, uint32_t events);
 // Counts what the socket dropped until now; to be called before a packet is given up.
 void wd_packet_count_drops(struct wd_packet_socket *s);
 
-// 64 random bits (getrandom(2), read ahead).
-uint64_t wd_packet_random(void);
-
 // ---- between packet_socket.c and packet_receive.c ----
 
 // Reads the error queue until it is empty or the socket was closed; true when something was in it.

@@ -7,6 +7,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/random.h"
 
 static void expire(struct wd_timer *timer);
 static void launch_next(struct wd_timer *timer);
@@ -90,7 +91,7 @@ static void launch_next(struct wd_timer *timer) {
   struct wd_train *t = WD_CONTAINER(timer, struct wd_train, next);
   struct wd_packet *p = &t->packets[t->launched++];
   t->open++;
-  p->nonce = wd_packet_random();
+  p->nonce = wd_random();
   wd_loop_arm(t->loop, &p->deadline, t->timeout); // counts anew once it was sent
   if (t->launched < t->count) {
     // On absolute times; after a stall of ours the packets that were missed do not leave in one burst.

@@ -8,6 +8,7 @@
 #include "runtime/arena.h"
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/random.h"
 
 enum {
   LEAN_EVERY = 8,      // packets a stamp in the lean grade
@@ -25,7 +26,7 @@ static void on_tick(struct wd_timer *t);
 bool wd_sweep_init(struct wd_sweep *s, struct wd_loop *loop, struct wd_arena *arena) {
   s->loop = loop;
   s->tick.fire = on_tick;
-  s->secret = wd_packet_random();
+  s->secret = wd_random();
   s->probes = s->n * s->opts.count;
   s->slots = s->probes * (s->opts.retries + 1);
   s->at = wd_arena_array(arena, s->slots, sizeof(*s->at));

@@ -6,6 +6,7 @@
 #include "probes/probes.h"
 #include "probes/udp_wire.h"
 #include "probes/icmp_wire.h"
+#include "runtime/random.h"
 
 struct udp_op {
   struct wd_probe_op probe;
@@ -111,7 +112,7 @@ static void resolved(struct wd_resolve *r) {
     wd_probe_done(&op->probe, WD_E_LOCAL, "out of memory");
     return;
   }
-  op->id = (uint32_t)wd_packet_random();
+  op->id = (uint32_t)wd_random();
   wd_train_start(&op->train);
 }
 
