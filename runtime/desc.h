@@ -16,7 +16,7 @@ enum wd_type {
   WD_T_DURATION, // seconds or "250ms": wd_ns, WD_NONE = absent (options)
   WD_T_BYTES,    // integer or "64k": int64_t, WD_NONE = absent (options)
   WD_T_MAP,      // table of strings by name: struct wd_map, in order of name
-  WD_T_TABLE,    // nested table: pointer to the struct of `sub`; options: always there but for WD_F_OPTIONAL; results: NULL = absent
+  WD_T_TABLE,    // nested table: pointer to the struct of `sub`; options: always there but for WD_F_OPTIONAL, and not to be written to; results: NULL = absent
   WD_T_LIST,     // list of `elem` (a scalar type above, or WD_T_TABLE): struct wd_list
   WD_T_LUA,      // a table that only Lua looks at (labels, expect): nothing in C
   WD_T_MS,       // a span, written in milliseconds: wd_ns, WD_NONE = absent (results)

@@ -8,9 +8,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "runtime/shape.h"
 #include "runtime/text.h"
-#include "runtime/words.h"
 #include "runtime/vm.h"
+#include "runtime/words.h"
 
 enum { LONGEST_LIST = 1 << 24, LONGEST_MAP = 1000, DEEPEST = 4 };
 
@@ -220,7 +221,7 @@ static void read_value(struct reader *r, const struct wd_field *f, int index, vo
   case WD_T_ENUM: read_enum(r, f, index, at); break;
   case WD_T_MAP: read_map(r, f, index, at); break;
   case WD_T_TABLE:
-    if (!*(void **)at) *(void **)at = must(r, wd_arena_alloc(r->arena, f->sub->size));
+    *(void **)at = must(r, wd_arena_alloc(r->arena, f->sub->size)); // the default is not ours to write
     read_nested(r, f, index, 0, *(void **)at);
     break;
   case WD_T_LIST: read_list(r, f, index, at); break;
@@ -231,62 +232,102 @@ static void read_value(struct reader *r, const struct wd_field *f, int index, vo
   }
 }
 
+static const void *defaults(lua_State *L, const struct wd_desc *desc, int shape);
+
 // A default is text as a user would write it.
 static void set_default(struct reader *r, const struct wd_field *f, void *at) {
+  lua_State *L = r->L;
   if (f->type == WD_T_TABLE && !(f->flags & WD_F_OPTIONAL)) {
-    *(void **)at = must(r, wd_arena_alloc(r->arena, f->sub->size));
-    int depth = r->depth++;
-    if (depth < DEEPEST) read_struct(r, f->sub, 0, 0, *(void **)at);
-    r->depth = depth;
+    wd_shape_push(L, f->sub);
+    *(const void **)at = defaults(L, f->sub, lua_gettop(L));
+    lua_pop(L, 1);
   }
   if (!f->def) return;
-  lua_pushstring(r->L, f->def);
-  if (f->type == WD_T_INT || f->type == WD_T_NUM) {
-    if (lua_stringtonumber(r->L, f->def)) lua_replace(r->L, -2);
-  } else if (f->type == WD_T_BOOL) {
-    lua_pushboolean(r->L, strcmp(f->def, "true") == 0);
-    lua_replace(r->L, -2);
+  if (f->type == WD_T_STR) {
+    *(const char **)at = f->def;
+    return;
   }
-  read_value(r, f, lua_gettop(r->L), at);
-  lua_pop(r->L, 1);
+  lua_pushstring(L, f->def);
+  if (f->type == WD_T_INT || f->type == WD_T_NUM) {
+    if (lua_stringtonumber(L, f->def)) lua_replace(L, -2);
+  } else if (f->type == WD_T_BOOL) {
+    lua_pushboolean(L, strcmp(f->def, "true") == 0);
+    lua_replace(L, -2);
+  }
+  read_value(r, f, lua_gettop(L), at);
+  lua_pop(L, 1);
 }
 
-static void check_keys(struct reader *r, const struct wd_desc *desc, int index) {
+// The struct with nothing but defaults in it, made once; tables in it that nobody gave are shared by all who read. The description's
+// shape is at `shape`.
+static const void *defaults(lua_State *L, const struct wd_desc *desc, int shape) {
+  luaL_checkstack(L, 12, desc->name);
+  if (lua_rawgeti(L, shape, WD_SHAPE_DEFAULTS) == LUA_TNIL) {
+    struct reader r = {.L = L, .function = desc->name};
+    lua_pop(L, 1);
+    char *st = lua_newuserdatauv(L, desc->size, 0);
+    wd_desc_clear(desc, st);
+    for (const struct wd_field *f = desc->fields; f->name; f++) set_default(&r, f, st + f->offset);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, shape, WD_SHAPE_DEFAULTS);
+  }
+  const void *st = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return st;
+}
+
+static void refuse_key(struct reader *r, const struct wd_desc *desc, int key) {
   lua_State *L = r->L;
+  char safe[80];
+  if (lua_type(L, key) != LUA_TSTRING) {
+    got(L, key, safe, sizeof(safe));
+    wd_vm_error(L, "%s: unexpected key %s in %s", r->function, safe, *r->path ? r->path : "the options");
+  }
+  const char *name = lua_tostring(L, key), *near = wd_desc_nearest(desc, name);
+  wd_text_escape(safe, sizeof(safe), name, strlen(name));
+  if (near)
+    wd_vm_error(L, "%s: unknown field '%s%s'; did you mean '%s'?", r->function, r->path, safe, near);
+  else
+    wd_vm_error(L, "%s: unknown field '%s%s'; help \"%s\" lists them", r->function, r->path, safe, r->function);
+}
+
+// Which fields the table has, a bit each; raises where it has something else.
+static uint64_t given_fields(struct reader *r, const struct wd_desc *desc, int index, int shape) {
+  lua_State *L = r->L;
+  uint64_t given = 0;
   bool takes_first = false;
   for (const struct wd_field *f = desc->fields; f->name; f++)
     if (f->flags & WD_F_POSITIONAL) takes_first = true;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (lua_type(L, -2) == LUA_TSTRING) {
-      const char *key = lua_tostring(L, -2), *near;
-      char safe[80];
-      if (wd_desc_find(desc, key)) continue;
-      near = wd_desc_nearest(desc, key);
-      wd_text_escape(safe, sizeof(safe), key, strlen(key));
-      if (near)
-        wd_vm_error(L, "%s: unknown field '%s%s'; did you mean '%s'?", r->function, r->path, safe, near);
-      else
-        wd_vm_error(L, "%s: unknown field '%s%s'; help \"%s\" lists them", r->function, r->path, safe, r->function);
-    } else if (!(takes_first && lua_isinteger(L, -2) && lua_tointeger(L, -2) == 1)) {
-      char key[80];
-      got(L, -2, key, sizeof(key));
-      wd_vm_error(L, "%s: unexpected key %s in %s", r->function, key, *r->path ? r->path : "the options");
-    }
+    bool first = takes_first && lua_isinteger(L, -2) && lua_tointeger(L, -2) == 1;
+    if (first) continue;
+    lua_pushvalue(L, -2);
+    if (lua_type(L, -1) != LUA_TSTRING || lua_rawget(L, shape) != LUA_TNUMBER) refuse_key(r, desc, lua_gettop(L) - 2);
+    given |= UINT64_C(1) << lua_tointeger(L, -1);
+    lua_pop(L, 1);
   }
+  if (!lua_getmetatable(L, index)) return given;
+  lua_pop(L, 1);
+  return UINT64_MAX; // it may have more than its keys
 }
 
 static void read_struct(struct reader *r, const struct wd_desc *desc, int index, int positional, void *st) {
   lua_State *L = r->L;
   luaL_checkstack(L, 12, r->function);
-  wd_desc_clear(desc, st);
-  if (index) check_keys(r, desc, index);
-  for (const struct wd_field *f = desc->fields; f->name; f++) {
-    void *at = (char *)st + f->offset;
-    set_default(r, f, at);
-    if (index)
-      lua_getfield(L, index, f->name);
-    else
+  wd_shape_push(L, desc);
+  int shape = lua_gettop(L);
+  memcpy(st, defaults(L, desc, shape), desc->size);
+  uint64_t given = index ? given_fields(r, desc, index, shape) : 0;
+  for (int i = 0; desc->fields[i].name; i++) {
+    const struct wd_field *f = &desc->fields[i];
+    bool is_given = given >> i & 1;
+    if (!is_given && !(f->flags & (WD_F_POSITIONAL | WD_F_REQUIRED))) continue;
+    if (is_given) {
+      lua_rawgeti(L, shape, WD_SHAPE_NAMES + i);
+      lua_gettable(L, index);
+    } else {
       lua_pushnil(L);
+    }
     if (f->flags & WD_F_POSITIONAL && lua_isnil(L, -1)) {
       lua_pop(L, 1);
       if (positional)
@@ -297,11 +338,12 @@ static void read_struct(struct reader *r, const struct wd_desc *desc, int index,
         lua_pushnil(L);
     }
     if (!lua_isnil(L, -1))
-      read_value(r, f, lua_gettop(L), at);
+      read_value(r, f, lua_gettop(L), (char *)st + f->offset);
     else if (f->flags & WD_F_REQUIRED && (index || r->depth == 0))
       fail(r, f, lua_gettop(L), NULL);
     lua_pop(L, 1);
   }
+  lua_pop(L, 1);
 }
 
 void wd_read(lua_State *L, const char *function, const struct wd_desc *desc, int index, int positional,

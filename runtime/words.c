@@ -9,16 +9,23 @@
 #include <time.h>
 
 void wd_words_time(int64_t wall_us, char *out) {
-  int64_t us = wall_us % 1000000;
-  time_t s = (time_t)(wall_us / 1000000);
+  static _Thread_local int64_t second = INT64_MIN; // the one that `text` tells: most times come in order
+  static _Thread_local char text[WD_TIME_LEN];
+  static _Thread_local size_t n;
+  int64_t us = wall_us % 1000000, s = wall_us / 1000000;
   if (us < 0) {
     us += 1000000;
     s--;
   }
-  struct tm tm;
-  gmtime_r(&s, &tm);
-  size_t n = strftime(out, WD_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
-  snprintf(out + n, WD_TIME_LEN - n, ".%06dZ", (int)us);
+  if (s != second) {
+    struct tm tm;
+    time_t t = (time_t)s;
+    gmtime_r(&t, &tm);
+    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S.000000Z", &tm);
+    second = s;
+  }
+  memcpy(out, text, n + 1);
+  for (char *digit = out + n - 2; us; us /= 10) *digit-- = (char)('0' + us % 10);
 }
 
 struct unit {

@@ -4,8 +4,9 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "runtime/words.h"
+#include "runtime/shape.h"
 #include "runtime/vm.h"
+#include "runtime/words.h"
 
 static const char *const type_names[] = {
   [WD_T_BOOL] = "boolean",      [WD_T_INT] = "integer", [WD_T_NUM] = "number",  [WD_T_STR] = "string",
@@ -25,8 +26,9 @@ static int l_unknown(lua_State *L) {
   return wd_vm_error(L, "%s: no field '%s'; rawget(result, '%s') reads a field of your own that may be absent", desc->name, key, key);
 }
 
-static void push_metatable(lua_State *L, const struct wd_desc *desc) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, desc) == LUA_TTABLE) return;
+// Pushes the metatable of the results of a description, whose shape is at `shape`.
+static void push_metatable(lua_State *L, const struct wd_desc *desc, int shape) {
+  if (lua_rawgeti(L, shape, WD_SHAPE_METATABLE) == LUA_TTABLE) return;
   lua_pop(L, 1);
   lua_createtable(L, 0, 2);
   lua_pushlightuserdata(L, (void *)(uintptr_t)desc);
@@ -35,16 +37,26 @@ static void push_metatable(lua_State *L, const struct wd_desc *desc) {
   lua_pushstring(L, desc->name);
   lua_setfield(L, -2, "__name");
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, desc);
+  lua_rawseti(L, shape, WD_SHAPE_METATABLE);
 }
 
-static int push_whole(lua_State *L, int64_t v) {
-  if (v == WD_NONE) return 0;
-  lua_pushinteger(L, v);
-  return 1;
+static bool is_absent(enum wd_type type, const void *at) {
+  switch (type) {
+  case WD_T_BOOL: return *(const int8_t *)at < 0;
+  case WD_T_ENUM: return *(const int *)at < 0;
+  case WD_T_NUM: return isnan(*(const double *)at);
+  case WD_T_STR:
+  case WD_T_TABLE: return !*(void *const *)at;
+  case WD_T_DATA: return !((const struct wd_data *)at)->p;
+  case WD_T_ERR: return *(const enum wd_err *)at == WD_OK;
+  case WD_T_MAP: return !((const struct wd_map *)at)->items;
+  case WD_T_LIST: return !((const struct wd_list *)at)->given && !((const struct wd_list *)at)->n;
+  case WD_T_LUA: return true;
+  default: return *(const int64_t *)at == WD_NONE;
+  }
 }
 
-static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at);
+static void push_value(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at);
 
 static void push_list(lua_State *L, const struct wd_field *f, const struct wd_list *list) {
   size_t size = wd_desc_elem_size(f), width = list->width > 1 ? list->width : 1;
@@ -56,8 +68,10 @@ static void push_list(lua_State *L, const struct wd_field *f, const struct wd_li
       push_list(L, f, &(struct wd_list){.items = (void *)(uintptr_t)item, .n = width});
     else if (f->elem == WD_T_TABLE)
       wd_write(L, f->sub, item);
-    else if (!push_field(L, f, f->elem, item))
+    else if (is_absent(f->elem, item))
       lua_pushboolean(L, 0); // a hole would end the list
+    else
+      push_value(L, f, f->elem, item);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   // Marked as json.array marks a list, so that an empty one is not written as an object.
@@ -73,72 +87,50 @@ static void push_map(lua_State *L, const struct wd_map *map) {
   }
 }
 
-// Pushes one value and gives true, or pushes nothing where it is absent.
-static bool push_field(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at) {
+// Pushes a value that is there.
+static void push_value(lua_State *L, const struct wd_field *f, enum wd_type type, const void *at) {
   char when[WD_TIME_LEN];
   switch (type) {
-  case WD_T_BOOL:
-    if (*(const int8_t *)at < 0) return false;
-    lua_pushboolean(L, *(const int8_t *)at);
-    return true;
-  case WD_T_INT:
-  case WD_T_DURATION:
-  case WD_T_BYTES: return push_whole(L, *(const int64_t *)at);
-  case WD_T_NUM:
-    if (isnan(*(const double *)at)) return false;
-    lua_pushnumber(L, *(const double *)at);
-    return true;
-  case WD_T_MS:
-    if (*(const wd_ns *)at == WD_NONE) return false;
-    lua_pushnumber(L, (double)*(const wd_ns *)at / 1e6);
-    return true;
+  case WD_T_BOOL: lua_pushboolean(L, *(const int8_t *)at); break;
+  case WD_T_NUM: lua_pushnumber(L, *(const double *)at); break;
+  case WD_T_MS: lua_pushnumber(L, (double)*(const wd_ns *)at / 1e6); break;
   case WD_T_TIME:
-    if (*(const int64_t *)at == WD_NONE) return false;
     wd_words_time(*(const int64_t *)at, when);
     lua_pushstring(L, when);
-    return true;
-  case WD_T_STR:
-    if (!*(const char *const *)at) return false;
-    lua_pushstring(L, *(const char *const *)at);
-    return true;
+    break;
+  case WD_T_STR: lua_pushstring(L, *(const char *const *)at); break;
   case WD_T_DATA: {
     const struct wd_data *data = at;
-    if (!data->p) return false;
     lua_pushlstring(L, data->p, data->n);
-    return true;
+    break;
   }
-  case WD_T_ENUM:
-    if (*(const int *)at < 0) return false;
-    lua_pushstring(L, f->names[*(const int *)at]);
-    return true;
-  case WD_T_ERR:
-    if (*(const enum wd_err *)at == WD_OK) return false;
-    lua_pushstring(L, wd_err_name(*(const enum wd_err *)at));
-    return true;
-  case WD_T_MAP:
-    if (!((const struct wd_map *)at)->items) return false;
-    push_map(L, at);
-    return true;
-  case WD_T_TABLE:
-    if (!*(void *const *)at) return false;
-    wd_write(L, f->sub, *(void *const *)at);
-    return true;
-  case WD_T_LIST:
-    if (!((const struct wd_list *)at)->given && !((const struct wd_list *)at)->n) return false;
-    push_list(L, f, at);
-    return true;
-  case WD_T_LUA: break;
+  case WD_T_ENUM: lua_pushstring(L, f->names[*(const int *)at]); break;
+  case WD_T_ERR: lua_pushstring(L, wd_err_name(*(const enum wd_err *)at)); break;
+  case WD_T_MAP: push_map(L, at); break;
+  case WD_T_TABLE: wd_write(L, f->sub, *(void *const *)at); break;
+  case WD_T_LIST: push_list(L, f, at); break;
+  default: lua_pushinteger(L, *(const int64_t *)at);
   }
-  return false;
 }
 
 void wd_write(lua_State *L, const struct wd_desc *desc, const void *st) {
+  int present = 0;
   luaL_checkstack(L, 8, desc->name);
-  lua_createtable(L, 0, 16);
-  for (const struct wd_field *f = desc->fields; f->name; f++)
-    if (push_field(L, f, f->type, (const char *)st + f->offset)) lua_setfield(L, -2, f->name);
-  push_metatable(L, desc);
+  for (const struct wd_field *f = desc->fields; f->name; f++) present += !is_absent(f->type, (const char *)st + f->offset);
+  wd_shape_push(L, desc);
+  int shape = lua_gettop(L);
+  lua_createtable(L, 0, present);
+  for (int i = 0; desc->fields[i].name; i++) {
+    const struct wd_field *f = &desc->fields[i];
+    const char *at = (const char *)st + f->offset;
+    if (is_absent(f->type, at)) continue;
+    lua_rawgeti(L, shape, WD_SHAPE_NAMES + i);
+    push_value(L, f, f->type, at);
+    lua_rawset(L, -3);
+  }
+  push_metatable(L, desc, shape);
   lua_setmetatable(L, -2);
+  lua_replace(L, shape);
 }
 
 static void set_text(lua_State *L, const char *key, const char *text) {
