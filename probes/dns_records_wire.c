@@ -11,14 +11,16 @@ static const char *printable(struct wd_arena *arena, const char *bytes, size_t l
   return out;
 }
 
-// What one of ldns's printers left in the buffer; takes no ownership.
-static const char *buffer_text(struct wd_arena *arena, ldns_buffer *buffer, ldns_status status) {
-  return status == LDNS_STATUS_OK ? printable(arena, (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer))
-                                  : NULL;
+// Where ldns's printers write; one for all texts, emptied each time. NULL when memory is out.
+static ldns_buffer *printer(void) {
+  static ldns_buffer *buffer;
+  if (!buffer) buffer = ldns_buffer_new(256);
+  if (buffer) ldns_buffer_clear(buffer);
+  return buffer;
 }
 
 const char *wd_dns_name_text(struct wd_arena *arena, const ldns_rdf *name) {
-  ldns_buffer *buffer = ldns_buffer_new(256);
+  ldns_buffer *buffer = printer();
   if (!buffer) return NULL;
   ldns_status status = ldns_rdf2buffer_str_dname(buffer, name);
   size_t len = ldns_buffer_position(buffer);
@@ -28,7 +30,6 @@ const char *wd_dns_name_text(struct wd_arena *arena, const ldns_rdf *name) {
     if (len > 1 && bytes[len - 1] == '.') len--;
     out = printable(arena, bytes, len);
   }
-  ldns_buffer_free(buffer);
   return out;
 }
 
@@ -50,15 +51,14 @@ static const char *class_text(struct wd_arena *arena, ldns_rr_class class) {
 }
 
 static const char *data_text(struct wd_arena *arena, const ldns_rr *rr) {
-  ldns_buffer *buffer = ldns_buffer_new(256);
+  ldns_buffer *buffer = printer();
   ldns_status status = buffer ? LDNS_STATUS_OK : LDNS_STATUS_MEM_ERR;
   for (size_t i = 0; status == LDNS_STATUS_OK && i < ldns_rr_rd_count(rr); i++) {
     if (i) ldns_buffer_printf(buffer, " ");
     status = ldns_rdf2buffer_str(buffer, ldns_rr_rdf(rr, i));
   }
-  const char *out = buffer ? buffer_text(arena, buffer, status) : NULL;
-  ldns_buffer_free(buffer);
-  return out;
+  if (status != LDNS_STATUS_OK) return NULL;
+  return printable(arena, (const char *)ldns_buffer_begin(buffer), ldns_buffer_position(buffer));
 }
 
 // The unsigned number of field `at`, -1 when there is none of this width.

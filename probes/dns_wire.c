@@ -11,7 +11,7 @@
 #include "runtime/random.h"
 #include "runtime/text.h"
 
-enum { HEADER = 12, NAME_TEXT = 1024 };
+enum { HEADER = 12, OPT = 11, NAME_TEXT = 1024 };
 
 // RFC 1035 section 3.5 and RFC 3596 section 2.5: the name under which an address is looked up.
 static const char *reverse_name(struct wd_arena *arena, const struct wd_addr *addr) {
@@ -28,14 +28,14 @@ static const char *reverse_name(struct wd_arena *arena, const struct wd_addr *ad
 }
 
 static bool read_type(const char *text, uint16_t *type) {
-  enum { OPT = 41, TKEY = 249, TSIG = 250, IXFR = 251, AXFR = 252 };
+  enum { TKEY = 249, TSIG = 250, IXFR = 251, AXFR = 252 };
   size_t digits = strlen(text) > 4 ? strspn(text + 4, "0123456789") : 0;
   // ldns reads TYPEnnn with atoi, whatever follows.
   if (strncasecmp(text, "TYPE", 4) == 0 &&
       (digits == 0 || digits > 5 || text[4 + digits] || strtoul(text + 4, NULL, 10) > UINT16_MAX))
     return false;
   int value = (int)ldns_get_rr_type_by_name(text);
-  if (value <= 0 || value > 65535 || value == OPT || (value >= TKEY && value <= AXFR)) return false;
+  if (value <= 0 || value > 65535 || value == LDNS_RR_TYPE_OPT || (value >= TKEY && value <= AXFR)) return false;
   *type = (uint16_t)value;
   return true;
 }
@@ -53,6 +53,12 @@ static ldns_rdf *read_name(const char *name, char *error, size_t error_size) {
                : status == LDNS_STATUS_DOMAINNAME_OVERFLOW ? "it is longer than 255 bytes"
                                                            : "it has a bad escape");
   return NULL;
+}
+
+static uint8_t *put(uint8_t *at, size_t value) {
+  at[0] = (uint8_t)(value >> 8);
+  at[1] = (uint8_t)value;
+  return at + 2;
 }
 
 bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct wd_dns_ask *ask, char *error,
@@ -78,29 +84,35 @@ bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct
   *out = (struct wd_dns_query){.id = id, .type = type, .question_len = ldns_rdf_size(rdf) + 4};
   out->name = wd_dns_name_text(arena, rdf);
   out->type_name = wd_dns_type_text(arena, type);
-  uint8_t *wire = NULL, *copy = NULL;
-  size_t len = 0;
-  // The packet owns the name from here on.
-  ldns_pkt *pkt = ldns_pkt_query_new(rdf, (ldns_rr_type)type, LDNS_RR_CLASS_IN, ask->recurse ? LDNS_RD : 0);
-  if (!pkt) {
-    ldns_rdf_deep_free(rdf);
-    return false;
+  bool edns = ask->edns_size || ask->dnssec;
+  size_t name_len = ldns_rdf_size(rdf), len = HEADER + name_len + 4 + (edns ? OPT : 0);
+  uint8_t *wire = wd_arena_alloc(arena, len + 2), *at = wire;
+  if (wire) {
+    at = put(at, len);
+    at = put(at, id);
+    at = put(at, ask->recurse ? 0x0100 : 0); // RD
+    at = put(at, 1);                         // questions
+    at = put(at, 0);
+    at = put(at, 0);
+    at = put(at, edns); // additional records
+    memcpy(at, ldns_rdf_data(rdf), name_len);
+    at = put(at + name_len, type);
+    at = put(at, LDNS_RR_CLASS_IN);
   }
-  ldns_pkt_set_id(pkt, id);
-  if (ask->edns_size || ask->dnssec) ldns_pkt_set_edns_udp_size(pkt, ask->edns_size ? ask->edns_size : WD_DNS_EDNS_SIZE);
-  ldns_pkt_set_edns_do(pkt, ask->dnssec);
-  if (ldns_pkt2wire(&wire, pkt, &len) == LDNS_STATUS_OK && (copy = wd_arena_alloc(arena, len + 2))) {
-    copy[0] = (uint8_t)(len >> 8);
-    copy[1] = (uint8_t)len;
-    memcpy(copy + 2, wire, len);
+  if (wire && edns) { // RFC 6891 section 6.1.2: the root's name, the type, the size in place of a class, flags in place of a TTL
+    *at++ = 0;
+    at = put(at, LDNS_RR_TYPE_OPT);
+    at = put(at, ask->edns_size ? ask->edns_size : WD_DNS_EDNS_SIZE);
+    at = put(at, 0);
+    at = put(at, ask->dnssec ? 0x8000 : 0);
+    put(at, 0);
   }
-  LDNS_FREE(wire);
-  ldns_pkt_free(pkt);
-  out->tcp = copy;
+  ldns_rdf_deep_free(rdf);
+  out->tcp = wire;
   out->tcp_len = len + 2;
-  out->udp = copy ? copy + 2 : NULL;
+  out->udp = wire ? wire + 2 : NULL;
   out->udp_len = len;
-  return copy && out->name && out->type_name;
+  return wire && out->name && out->type_name;
 }
 
 bool wd_dns_renew(struct wd_dns_query *query, struct wd_arena *arena) {
