@@ -159,9 +159,9 @@ static void watch(struct wd_sweep *s) {
   }
 }
 
-static void receive(struct wd_sweep *s) {
+static void receive(struct wd_sweep *s, uint32_t events) {
   for (size_t i = 0; i < WD_COUNT(s->sockets) && !s->ended; i++)
-    if (wd_packet_socket_is_open(&s->sockets[i])) wd_packet_receive(&s->sockets[i], EPOLLIN | EPOLLERR);
+    if (wd_packet_socket_is_open(&s->sockets[i])) wd_packet_receive(&s->sockets[i], events);
 }
 
 static wd_ns earliest(wd_ns a, wd_ns b) {
@@ -205,15 +205,23 @@ static void lose(struct wd_sweep *s, uint32_t slot) {
   if (!last) s->again[s->again_n++] = slot + 1;
 }
 
+static bool is_overdue(const struct wd_sweep *s, uint32_t slot, wd_ns now) {
+  return s->state[slot] == WD_SWEEP_WAIT && s->at[slot] + s->opts.timeout <= now;
+}
+
 static void expire(struct wd_sweep *s, wd_ns now) {
-  bool counted = false;
+  bool drained = false;
   for (; s->expired < s->sent; s->expired++) {
     uint32_t slot = s->order[s->expired];
-    if (s->state[slot] != WD_SWEEP_WAIT) continue;
-    if (s->at[slot] + s->opts.timeout > now) break;
-    for (size_t i = 0; i < WD_COUNT(s->sockets) && !counted; i++) wd_packet_count_drops(&s->sockets[i]);
-    counted = true;
-    lose(s, slot);
+    if (is_overdue(s, slot, now) && !drained) { // what the kernel holds comes first
+      receive(s, EPOLLIN | EPOLLERR);
+      for (size_t i = 0; i < WD_COUNT(s->sockets); i++) wd_packet_count_drops(&s->sockets[i]);
+      drained = true;
+    }
+    if (is_overdue(s, slot, now))
+      lose(s, slot);
+    else if (s->state[slot] == WD_SWEEP_WAIT)
+      break;
   }
   for (; s->lingered < s->expired; s->lingered++) {
     uint32_t slot = s->order[s->lingered];
@@ -233,7 +241,7 @@ static void go_on(struct wd_sweep *s) {
     uint32_t allowed = due_now(s, now);
     uint64_t until = s->paced + allowed;
     while (s->paced < until && send_batch(s, (uint32_t)(until - s->paced))) continue;
-    receive(s);
+    if (isnan(s->opts.rate)) receive(s, EPOLLIN);
   }
   watch(s);
   now = wd_clock_real();
@@ -246,7 +254,7 @@ static void go_on(struct wd_sweep *s) {
 
 static void on_tick(struct wd_timer *t) {
   struct wd_sweep *s = WD_CONTAINER(t, struct wd_sweep, tick);
-  receive(s); // before anything expires
+  receive(s, EPOLLIN);
   expire(s, wd_clock_real());
   go_on(s);
 }
