@@ -17,18 +17,23 @@
 
 local program = require "tests.support.program"
 local spec = require "tests.support.spec"
-local task = require "waddle.task"
 
 local sim = {}
 
 local WAIT_SECONDS = 20
 local MOST_SECONDS = 120
 
+local function contents(path)
+  local file = io.open(path)
+  local text = file and file:read("a")
+  if file then
+    file:close()
+  end
+  return text or ""
+end
+
 local function lines(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text:gmatch("([^\n]*)\n")
+  return contents(path):gmatch("([^\n]*)\n")
 end
 
 local function numbers(text)
@@ -86,31 +91,59 @@ local function add_log(path, by_key)
   assert(lost == 0, ("the capture lacks %d packets of the log"):format(lost))
 end
 
+-- Where waddle-sim is: in tests/ beside the program under test.
+local function sim_path()
+  local path = program.path:gsub("[^/]*$", "tests/waddle-sim")
+  return path:sub(1, 1) == "/" and path or os.getenv "PWD" .. "/" .. path
+end
+
+-- Starts it in a folder of its own. Gives a function that ends it.
 local function start(folder, config)
   local file = assert(io.open(folder .. "/config", "w"))
   file:write(config, "\n")
   file:close()
-  local wait = program.start(("cd %s && exec '%s/waddle-sim' config log capture >out"):format(folder, sim.folder()), MOST_SECONDS)
-  local deadline = task.now() + WAIT_SECONDS
-  while task.now() < deadline do
-    local out = io.open(folder .. "/out")
-    local pid = out and out:read("a"):match("^ready (%d+) ")
-    if out then
-      out:close()
-    end
-    if pid then
-      return pid, wait
-    elseif os.remove(folder .. "/ended") then
-      break
-    end
-    task.sleep(0.002)
+  local wait = program.start(("cd %s; '%s' config log capture >out 2>err; echo $? >code"):format(folder, sim_path()), MOST_SECONDS)
+  local pid = spec.eventually(function()
+    return contents(folder .. "/out"):match("^ready (%d+) ") or contents(folder .. "/code"):match("\n") and "none"
+  end, WAIT_SECONDS)
+  local function finish()
+    os.execute("kill -s TERM " .. pid)
+    wait()
+    assert(contents(folder .. "/code") == "0\n", contents(folder .. "/err"))
   end
+  if pid ~= "none" then
+    return finish
+  end
+  wait()
+  return nil, contents(folder .. "/code"), contents(folder .. "/err")
 end
 
---- Where the program is: in tests/ beside the one under test.
-function sim.folder()
-  local folder = program.path:match("^(.*)/[^/]*$") .. "/tests"
-  return folder:sub(1, 1) == "/" and folder or os.getenv "PWD" .. "/" .. folder
+--- Runs fn() while the hosts of `config` are there. Gives what is true of them, and then what fn returned. Skips the spec, saying why, where there is no
+--- network of our own or no TUN device; raises where the truth has holes, and what fn raises.
+function sim.run(config, fn)
+  spec.value("private")
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute("mkdir " .. folder))
+  local finish, code, err = start(folder, config)
+  local results = finish and table.pack(pcall(fn))
+  local ended, truth = true, nil
+  if finish then
+    ended, truth = pcall(function()
+      finish()
+      local hosts, by_key = sim.read_capture(folder .. "/capture")
+      add_log(folder .. "/log", by_key)
+      return hosts
+    end)
+  end
+  os.execute("rm -rf " .. folder)
+  if code == "3\n" then
+    spec.skip("no simulated internet: " .. err)
+  end
+  assert(finish, err)
+  assert(results[1], results[2])
+  assert(ended, truth)
+  return truth, table.unpack(results, 2, results.n)
 end
 
 return sim
