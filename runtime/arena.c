@@ -1,6 +1,7 @@
 // The bump allocator of arena.h. Blocks form a list, the newest first; only the newest is bumped.
 #include "arena.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,17 @@ struct wd_arena_block {
   struct wd_arena_block *next;
   size_t used;
   size_t size;
+  bool lent;
   _Alignas(max_align_t) unsigned char bytes[];
 };
+
+void wd_arena_lend(struct wd_arena *arena, void *memory, size_t size) {
+  size_t skipped = -(uintptr_t)memory % ALIGN_BYTES;
+  struct wd_arena_block *block = (void *)((char *)memory + skipped);
+  block->size = size - skipped - sizeof *block;
+  block->lent = true;
+  arena->head = block;
+}
 
 void *wd_arena_alloc(struct wd_arena *arena, size_t size) {
   if (size > SIZE_MAX - sizeof(struct wd_arena_block) - ALIGN_BYTES) return NULL;
@@ -22,7 +32,7 @@ void *wd_arena_alloc(struct wd_arena *arena, size_t size) {
   struct wd_arena_block *block = arena->head;
   if (!block || block->size - block->used < size) {
     // Doubling keeps the number of blocks small without charging a small arena for a large one.
-    size_t want = block ? block->size * 2 : BLOCK_BYTES;
+    size_t want = block && !block->lent ? block->size * 2 : BLOCK_BYTES;
     if (want > BLOCK_MAX_BYTES) want = BLOCK_MAX_BYTES;
     if (want < size) want = size;
     struct wd_arena_block *fresh = calloc(1, sizeof *fresh + want);
@@ -73,8 +83,8 @@ char *wd_arena_printf(struct wd_arena *arena, const char *format, ...) {
 
 void wd_arena_free(struct wd_arena *arena) {
   while (arena->head) {
-    struct wd_arena_block *next = arena->head->next;
-    free(arena->head);
-    arena->head = next;
+    struct wd_arena_block *block = arena->head;
+    arena->head = block->next;
+    if (!block->lent) free(block);
   }
 }

@@ -12,6 +12,9 @@ struct wd_arena {
   struct wd_arena_block *head;
 };
 
+// Gives an empty arena zeroed memory to begin with, at least 100 bytes; it stays the caller's and must outlive the use of the arena.
+void wd_arena_lend(struct wd_arena *arena, void *memory, size_t size);
+
 // `size` zeroed bytes, aligned for any type, owned by the arena; NULL only when memory is out. A size of 0 gives a valid pointer.
 void *wd_arena_alloc(struct wd_arena *arena, size_t size);
 

@@ -13,6 +13,8 @@
 #include "runtime/task.h"
 #include "runtime/writer.h"
 
+enum { FIRST_ARENA = 512 }; // bytes of the arena that come with the op: what a plain probe needs
+
 struct wd_probe_count wd_probe_count;
 
 const char *const wd_family_names[] = {"any", "4", "6", NULL};
@@ -144,8 +146,9 @@ static void read_arguments(lua_State *L, struct wd_probe_op *p, int opts, int po
 }
 
 static struct wd_probe_op *new_op(lua_State *L, const struct wd_probe *probe) {
-  struct wd_probe_op *p = wd_op_new(L, &probe_class, probe->size);
+  struct wd_probe_op *p = wd_op_new(L, &probe_class, probe->size + FIRST_ARENA);
   p->probe = probe;
+  wd_arena_lend(&p->arena, (char *)p + probe->size, FIRST_ARENA);
   return p;
 }
 

@@ -40,6 +40,21 @@ static void test_earlier_stays_in_place(void **state) {
   wd_arena_free(&arena);
 }
 
+static void test_lent_memory_is_used_first_and_not_freed(void **state) {
+  (void)state;
+  struct wd_arena arena = {0};
+  unsigned char memory[201] = {0};
+  wd_arena_lend(&arena, memory + 1, sizeof(memory) - 1);
+  unsigned char *p = wd_arena_alloc(&arena, 64);
+  assert_true(p > memory && p + 64 <= memory + sizeof(memory));
+  assert_int_equal((uintptr_t)p % _Alignof(max_align_t), 0);
+  unsigned char *more = wd_arena_alloc(&arena, 400);
+  assert_true(more + 400 <= memory || more >= memory + sizeof(memory));
+  memset(p, 0xff, 64);
+  wd_arena_free(&arena);
+  assert_null(arena.head);
+}
+
 static void test_strings(void **state) {
   (void)state;
   struct wd_arena arena = {0};
@@ -72,6 +87,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_zeroed_and_aligned),
       cmocka_unit_test(test_earlier_stays_in_place),
+      cmocka_unit_test(test_lent_memory_is_used_first_and_not_freed),
       cmocka_unit_test(test_strings),
       cmocka_unit_test(test_overflow_is_null),
       cmocka_unit_test(test_error_names),
