@@ -1,108 +1,118 @@
 #!/bin/sh
-# run.sh [--json]: the benchmarks: what a round of the agent costs, what a large body costs, how soon the first probe starts. Prints each figure with its
-# limit and with what the reference client took (measured once, elsewhere), and beside them the same targets probed here and now with curl, bash and
-# ping, one after another, as the reference does it; beside the memory, what the libraries take before a line of ours runs. With --json one document
-# in place of the table. Exit code 1 when a limit is missed. Takes a little over a minute, most of it waiting for ping.
+# run.sh [--json] [--quick] [ROW...]: the benchmarks of rows.lua: each figure of waddle beside the peer's and a bare loop's, taken in the same run, and its
+# limit. --quick runs everything once and shorter; names select rows. Prints a table, or with --json one document; exit code 1 when a limit is missed.
+#
+# Everything happens in a network namespace that has a loopback alone, as root of the machine or of a user namespace. Where neither can be had, the rows
+# that need it are left out. Peers that are not installed are left out too; ./dev bench installs them. All of it takes about ten minutes.
 set -eu
 cd "$(dirname "$0")/../.."
-waddle=${WADDLE:-$PWD/build/waddle}
-json=
-case ${1:-} in
-'') ;;
---json) json=yes ;;
-*) echo "bench: no option '$1', expected --json" >&2; exit 2 ;;
-esac
+build=$PWD/build
 
+if [ -z "${BENCH_INSIDE:-}" ]; then
+  export BENCH_INSIDE=yes
+  for own in "unshare --net" "unshare --map-root-user --net"; do
+    if $own -- ip link set lo up 2>/dev/null; then
+      export BENCH_NETNS=yes
+      exec $own -- sh "$0" "$@"
+    fi
+  done
+  export BENCH_NETNS_MISSING="no network namespace: neither as root nor as root of a user namespace"
+fi
+
+export BENCH_WADDLE="${WADDLE:-$build/waddle}" BENCH_DIR=tests/bench BENCH_BARE="$build/bench" BENCH_PLOT="$build/bench.svg"
 work=$(mktemp -d)
-"$waddle" run tests/bench/peers.lua >"$work/ports" &
-peers=$!
+export BENCH_WORK="$work"
+pids=
 # shellcheck disable=SC2317 # called by the trap
 finish() {
-  kill "$peers" 2>/dev/null && wait "$peers" 2>/dev/null
+  for pid in $pids; do
+    kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+  done
   rm -rf "$work"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
-until grep -q '^ready$' "$work/ports"; do
-  kill -0 "$peers" || exit 2
-  sleep 0.05
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+found() { export "BENCH_$(echo "$1" | tr '[:lower:]' '[:upper:]')=$2"; }
+PATH=$PATH:/usr/sbin:/sbin
+for program in fping wrk dnsperf gnuplot; do
+  if path=$(command -v "$program"); then found "$program" "$path"; else found "${program}_missing" "$program is not installed"; fi
 done
 
-port() { sed -n "s/^$1=//p" "$work/ports"; }
-http=$(port http)
-tcp=$(port tcp)
-udp=$(port udp)
+# server NAME PORT COMMAND...: starts a server of the private network and waits until it listens; BENCH_NAME is its port, BENCH_NAME_PID itself.
+server() {
+  name=$1
+  port=$2
+  shift 2
+  if [ -z "${BENCH_NETNS:-}" ]; then found "${name}_missing" "$BENCH_NETNS_MISSING"; return; fi
+  if ! command -v "$1" >/dev/null; then found "${name}_missing" "$1 is not installed"; return; fi
+  "$@" >"$work/$name.log" 2>&1 &
+  pids="$pids $!"
+  found "${name}_pid" $!
+  until grep -qi "0100007F:$(printf %04X "$port") 00000000:0000 0A" /proc/net/tcp; do
+    if ! kill -0 $! 2>/dev/null; then found "${name}_missing" "$1 does not start: $(tail -n 1 "$work/$name.log")"; return; fi
+    sleep 0.05
+  done
+  found "$name" "$port"
+}
+
+if [ -n "${BENCH_NETNS:-}" ]; then
+  ip link set lo up
+  # ping sockets for everybody; no TIME_WAIT, which triples the price of a connection after some thousands
+  echo "0 2147483647" >/proc/sys/net/ipv4/ping_group_range || export BENCH_NETNS= BENCH_NETNS_MISSING="ping sockets cannot be allowed"
+  echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets || export BENCH_NETNS= BENCH_NETNS_MISSING="TIME_WAIT cannot be turned off"
+fi
+
+cat >"$work/nginx.conf" <<TEXT
+daemon off; master_process off; pid $work/nginx.pid; error_log stderr crit;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  client_body_temp_path $work; proxy_temp_path $work; fastcgi_temp_path $work; uwsgi_temp_path $work; scgi_temp_path $work;
+  server { listen 127.0.0.1:8080 backlog=4096; location / { return 200 "ok\n"; } }
+}
+TEXT
+cat >"$work/unbound.conf" <<TEXT
+server:
+  interface: 127.0.0.1@5353
+  username: ""
+  chroot: ""
+  directory: "$work"
+  pidfile: "$work/unbound.pid"
+  do-daemonize: no
+  use-syslog: no
+  num-threads: 1
+  so-rcvbuf: 4m
+  module-config: "iterator"
+  local-zone: "bench.test." static
+  local-data: "www.bench.test. 300 IN A 192.0.2.1"
+TEXT
+cat >"$work/blackbox.yml" <<TEXT
+modules:
+  icmp: {prober: icmp, timeout: 5s, icmp: {preferred_ip_protocol: ip4}}
+  tcp: {prober: tcp, timeout: 5s, tcp: {preferred_ip_protocol: ip4}}
+  http: {prober: http, timeout: 5s, http: {preferred_ip_protocol: ip4}}
+TEXT
+echo "www.bench.test A" >"$work/queries"
+server nginx 8080 nginx -e stderr -c "$work/nginx.conf"
+server unbound 5353 unbound -c "$work/unbound.conf"
+server blackbox 9115 prometheus-blackbox-exporter --config.file="$work/blackbox.yml" --web.listen-address=127.0.0.1:9115
 
 # list COUNT TEXT: TEXT COUNT times, with commas.
 list() { seq "$1" | awk -v text="$2" '{ printf "%s%s", (NR > 1 ? "," : ""), text }'; }
 
-# measured FILE COMMAND...: runs a command and writes its wall seconds, CPU seconds and resident KiB to FILE.
-measured() {
-  file=$1
-  shift
-  status=0
-  /usr/bin/time -o "$file" -f '%e %U %S %M' "$@" >"$work/out" 2>"$work/err" || status=$?
-  if [ $status != 0 ]; then
-    echo "bench: '$*' ended with $status" >&2
-    tail -n 5 "$work/out" "$work/err" >&2
-    exit 2
-  fi
-}
-wall() { awk 'END { print $1 }' "$1"; }
-cpu() { awk 'END { print $2 + $3 }' "$1"; }
-memory() { awk 'END { printf "%.1f", $4 / 1024 }' "$1"; }
+"$BENCH_WADDLE" run tests/bench/peers.lua >"$work/ports" &
+pids="$pids $!"
+until grep -q '^ready$' "$work/ports"; do
+  kill -0 $! || exit 2
+  sleep 0.05
+done
+for name in http tcp udp manager; do
+  found $name "$(sed -n "s/^$name=//p" "$work/ports")"
+done
+found targets "HTTP_TARGETS=$(list 50 "http://127.0.0.1:$BENCH_HTTP/") TCP_TARGETS=$(list 50 "127.0.0.1:$BENCH_TCP") \
+UDP_TARGETS=$(list 20 "127.0.0.1:$BENCH_UDP") ICMP_TARGETS=$(list 20 127.0.0.1)"
+found libraries "$(ldd "$BENCH_WADDLE" | awk '$3 ~ /^\// { printf "%s%s", (n++ ? ":" : ""), $3 }')"
 
-# row NAME UNIT WADDLE LIMIT REFERENCE HERE: figures of that unit, HERE - where there is none.
-missed=
-row() {
-  verdict=ok
-  awk -v have="$3" -v limit="$4" 'BEGIN { exit !(have < limit) }' || { verdict=missed; missed=yes; }
-  if [ -z "$json" ]; then
-    printf '%-40s %10s %10s %10s %10s  %s\n' "$1" "$3 $2" "$4 $2" "$5 $2" "$([ "$6" = - ] && echo - || echo "$6 $2")" "$verdict"
-  else
-    printf '%s  {"name": "%s", "unit": "%s", "waddle": %s, "limit": %s, "reference_known": %s, "here": %s, "ok": %s}' "$separator" "$1" "$2" "$3" "$4" \
-      "$5" "$([ "$6" = - ] && echo null || echo "$6")" "$([ $verdict = ok ] && echo true || echo false)"
-    separator=',
-'
-  fi
-}
-
-echo "140 targets once, a large body, a start; then curl, bash and ping do the same one after another, which takes a minute ..." >&2
-measured "$work/round" env MANAGER_URL="http://127.0.0.1:$(port manager)" AUTH_TYPE=none DEVICE_SERIAL=bench DEVICE_HOSTNAME=bench \
-  HTTP_TARGETS="$(list 50 "http://127.0.0.1:$http/")" TCP_TARGETS="$(list 50 "127.0.0.1:$tcp")" \
-  UDP_TARGETS="$(list 20 "127.0.0.1:$udp")" ICMP_TARGETS="$(list 20 127.0.0.1)" "$waddle" agent
-measured "$work/body" "$waddle" -e 'assert(http.get(arg[1], {timeout = "1m"}).success)' "http://127.0.0.1:$http/bytes/$((200 * 1024 * 1024))"
-
-# started_at is the wall clock when the probe started, to the microsecond.
-start() {
-  before=$(date +%s%N)
-  at=$("$waddle" tcp "127.0.0.1:$tcp" --json | sed -n 's/.*"started_at": *"\([^"]*\)".*/\1/p')
-  echo $((($(date -d "$at" +%s%N) - before) / 1000))
-}
-first=$(for _ in 1 2 3 4 5; do start; done | sort -n | sed -n 3p | awk '{ printf "%.1f", $1 / 1000 }')
-
-# shellcheck disable=SC2016 # the inner shell expands it
-measured "$work/tools" sh -c '
-  for i in $(seq 50); do curl -s -o /dev/null "http://127.0.0.1:$1/"; done
-  for i in $(seq 50); do bash -c "exec 3<>/dev/tcp/127.0.0.1/$2"; done
-  for i in $(seq 20); do ping -q -c 4 127.0.0.1; done' sh "$http" "$tcp"
-measured "$work/curl_body" curl -s -o /dev/null "http://127.0.0.1:$http/bytes/$((200 * 1024 * 1024))"
-
-# The libraries alone: loaded into a program that does nothing.
-libraries=$(ldd "$waddle" | awk '$3 ~ /^\// { printf "%s ", $3 }')
-measured "$work/libraries" env LD_PRELOAD="$libraries" true
-
-separator=
-if [ -z "$json" ]; then printf '%-40s %10s %10s %10s %10s\n' "" waddle limit reference "here"; else echo '['; fi
-row "50 http, 50 tcp, 20 udp, 20 icmp: time" s "$(wall "$work/round")" 4 60.4 "$(wall "$work/tools")"
-row "50 http, 50 tcp, 20 udp, 20 icmp: CPU" s "$(cpu "$work/round")" 0.15 0.49 "$(cpu "$work/tools")"
-row "50 http, 50 tcp, 20 udp, 20 icmp: memory" MiB "$(memory "$work/round")" 18 39.6 "$(memory "$work/libraries")"
-row "a body of 200 MiB: memory" MiB "$(memory "$work/body")" 24 441 "$(memory "$work/curl_body")"
-row "start to first probe (median of 5)" ms "$first" 20 200 -
-if [ -z "$json" ]; then
-  echo "reference: known figures of the reference client, not measured here"
-  echo "here: the same with curl, bash and ping, one after another, without the 20 udp targets; of the round's memory, the libraries alone"
-else
-  printf '\n]\n'
-fi
-[ -z "$missed" ]
+"$BENCH_WADDLE" run tests/bench/run.lua "$@"

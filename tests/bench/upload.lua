@@ -1,6 +1,6 @@
 -- How fast a backlog in memory goes out to a sink on this machine: `waddle run tests/bench/upload.lua [ROWS]`, 100000 by default.
 -- The sink is a process of its own (this file with a second argument, "sink"), so that its work is not counted; where both share a core,
--- the rate is that of both together. Prints rows a second and CPU a row for taking in and for sending.
+-- the rate is that of both together. Prints rows a second and CPU a row for taking in and for sending, as ./dev bench reads them (rows.lua).
 
 local exe = "/proc/" .. sys.pid() .. "/exe"
 
@@ -49,7 +49,7 @@ assert(u.core:put("row-1", contract.build(result, u.device).body))
 while u:status().state == "ok" do
   task.sleep(0.001)
 end
-local take_s, take_us = measured(function()
+local _, take_us = measured(function()
   for i = 2, rows do
     assert(u.core:put("row-" .. i, contract.build(result, u.device).body))
   end
@@ -60,7 +60,12 @@ local send_s, send_us = measured(function()
 end)
 local status = u:status()
 assert(status.sent == rows, "some were not delivered")
-print(("upload: %d results built and taken in %.1f s (%.0f us CPU each), drained in %.1f s: %.0f/s (%.0f us CPU each)"):format(
-  rows, take_s, take_us, send_s, rows / send_s, send_us))
+for _, line in ipairs {
+  {what = "upload, result taken in: CPU each", unit = "us", waddle = take_us},
+  {what = "upload, backlog sent: CPU each", unit = "us", waddle = send_us},
+  {what = "upload, backlog sent: rate", unit = "/s", waddle = rows / send_s},
+} do
+  print(json.encode(line))
+end
 u:close()
 sink:close()
