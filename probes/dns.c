@@ -255,7 +255,7 @@ static void start(struct wd_probe_op *p) {
   q->wait = share < FIRST_WAIT ? share : FIRST_WAIT;
   q->again.fire = on_again;
   q->timings = (struct wd_dns_timings){WD_NONE, WD_NONE, WD_NONE, WD_NONE};
-  q->quality = (struct wd_quality){.timestamp_source = "user", .uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
+  q->quality = (struct wd_quality){.timestamp_source = "user", .uncertainty = WD_NONE};
   r->timings = &q->timings;
   r->name = q->query.name;
   r->type = q->query.type_name;

@@ -131,12 +131,10 @@ static void on_done(struct wd_transfer *t) {
 static void start(struct wd_probe_op *p) {
   struct http_probe *h = of(p);
   struct wd_common_result *c = &h->result.common;
-  static struct wd_quality quality = {
-      .timestamp_source = "user", .uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
   c->test_type = "http";
   c->target = h->first.full;
-  c->quality = wd_arena_alloc(&p->arena, sizeof(quality));
-  if (c->quality) *c->quality = quality;
+  c->quality = wd_arena_alloc(&p->arena, sizeof(*c->quality));
+  if (c->quality) *c->quality = (struct wd_quality){.timestamp_source = "user", .uncertainty = WD_NONE};
   h->redirects = wd_arena_array(&p->arena, (size_t)h->opts.follow + 1, sizeof(*h->redirects));
   if (!h->redirects) {
     wd_probe_done(p, WD_E_LOCAL, "out of memory");

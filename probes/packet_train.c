@@ -301,7 +301,7 @@ void wd_train_report(struct wd_train *t, struct wd_probe_op *probe, struct wd_pa
   r->foreign = t->foreign;
   r->overflowed = t->overflowed;
   wd_packet_stats(r, &t->jitter);
-  *quality = (struct wd_quality){.uncertainty = WD_NONE, .sched_lag = WD_NONE, .loop_lag = WD_NONE};
+  *quality = (struct wd_quality){.uncertainty = WD_NONE};
   r->common.quality = quality;
   if (r->received > 0) {
     quality->timestamp_source = t->clock;

@@ -9,8 +9,10 @@
 
 #include "runtime/addr.h"
 #include "runtime/clock.h"
+#include "runtime/clock_state.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
+#include "runtime/throttle.h"
 #include "runtime/writer.h"
 
 enum { FIRST_ARENA = 512 }; // bytes of the arena that come with the op: what a plain probe needs
@@ -48,10 +50,14 @@ const struct wd_desc wd_resolver_desc = {"resolver", resolver_fields, sizeof(str
 
 #define Q struct wd_quality
 static const struct wd_field quality_fields[] = {
-  WD_FIELD(Q, timestamp_source, "timestamp_source", WD_T_STR, .help = "kernel or user: whose clock readings the figure is made of"),
+  WD_FIELD(Q, timestamp_source, "timestamp_source", WD_T_STR, .help = "hardware, kernel or user: whose clock readings the figure is made of, the least exact of them"),
   WD_FIELD(Q, uncertainty, "uncertainty_ms", WD_T_MS, .help = "how far off the figure may be, where that is known"),
   WD_FIELD(Q, sched_lag, "sched_lag_ms", WD_T_MS, .help = "how much later than planned the probe started"),
   WD_FIELD(Q, loop_lag, "loop_lag_ms", WD_T_MS, .help = "worst delay of waddle's own loop while the probe ran"),
+  WD_FIELD(Q, cpu_throttled, "cpu_throttled", WD_T_BOOL,
+           .help = "whether the kernel held waddle back meanwhile, its control group's CPU quota being used up"),
+  WD_FIELD(Q, clock_synchronized, "clock_synchronized", WD_T_BOOL, .help = "whether something keeps this machine's clock right, as the kernel knows"),
+  WD_FIELD(Q, clock_error, "clock_error_ms", WD_T_MS, .help = "most that clock, and started_at, may be off; absent while it is not synchronized"),
   {0}};
 #undef Q
 const struct wd_desc wd_quality_desc = {"quality", quality_fields, sizeof(struct wd_quality)};
@@ -81,10 +87,29 @@ static void expire(struct wd_op *op) {
 
 static const struct wd_op_class probe_class = {.name = "probe", .stop = stop, .destroy = destroy, .expire = expire};
 
+// What can be said of every probe, whatever its figure is made of.
+static void judge_quality(struct wd_probe_op *p, wd_ns now) {
+  struct wd_common_result *r = wd_probe_result(p);
+  double planned = wd_probe_opts(p)->planned;
+  if (!r->quality) {
+    p->quality.uncertainty = WD_NONE;
+    r->quality = &p->quality;
+  }
+  struct wd_quality *q = r->quality;
+  wd_ns late = isnan(planned) ? WD_NONE : p->op.started - (wd_ns)(planned * 1e9);
+  q->sched_lag = late == WD_NONE || late > 0 ? late : 0;
+  q->loop_lag = wd_loop_lag(p->op.loop, p->op.started);
+  wd_throttle_look(now);
+  q->cpu_throttled = wd_throttle_since(p->op.started);
+  struct wd_clock_state clock = wd_clock_state_at(now);
+  q->clock_synchronized = clock.synchronized;
+  q->clock_error = clock.error;
+}
+
 void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, ...) {
   if (p->op.done) return;
   struct wd_common_result *r = wd_probe_result(p);
-  p->finished = wd_clock_now();
+  judge_quality(p, wd_clock_now());
   r->error = err;
   if (detail) {
     va_list ap;
@@ -169,16 +194,8 @@ static int k_result(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   struct wd_probe_op *p = (struct wd_probe_op *)ctx;
   struct wd_common_result *r = wd_probe_result(p);
-  struct wd_quality quality = {.uncertainty = WD_NONE, .sched_lag = WD_NONE};
-  if (!r->quality) r->quality = &quality;
   r->success = r->error == WD_OK;
   r->started_at = p->started_us;
-  r->quality->loop_lag = wd_loop_lag(p->op.loop, p->op.started);
-  double planned = wd_probe_opts(p)->planned;
-  if (!isnan(planned)) {
-    wd_ns lag = p->op.started - (wd_ns)(planned * 1e9);
-    r->quality->sched_lag = lag > 0 ? lag : 0;
-  }
   if (!r->success) wd_probe_count.failed++;
   wd_write(L, p->probe->result, r);
   int result = lua_gettop(L);
@@ -203,6 +220,7 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   wd_desc_clear(probe->result, (char *)p + probe->result_at);
   p->started_us = wd_clock_wall_us();
   wd_op_wait(L, &p->op);
+  wd_throttle_look(p->op.started);
   wd_probe_count.started++;
   if (!probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
   probe->start(p);

@@ -30,11 +30,16 @@ struct wd_common_opts {
 
 struct wd_quality {
   const char *timestamp_source; // "kernel" or "user"
-  wd_ns uncertainty, sched_lag, loop_lag;
+  wd_ns uncertainty;
+  // the door's
+  wd_ns sched_lag, loop_lag;
+  int8_t cpu_throttled, clock_synchronized;
+  wd_ns clock_error;
 };
 
 // Result of every probe; the first member of its result struct. The door fills success (from
-// error), started_at, quality's lags; it takes the latency away from a failed probe.
+// error), started_at, and what quality says of every probe; it takes the latency away from a failed
+// probe.
 struct wd_common_result {
   const char *test_type, *protocol_detail;
   const char *target, *target_host, *target_ip; // strings live in the op's arena
@@ -114,7 +119,7 @@ struct wd_probe_op {
   const struct wd_probe *probe;
   struct wd_arena arena; // options, result strings and lists
   int64_t started_us;    // wall clock
-  wd_ns finished;        // when wd_probe_done was called
+  struct wd_quality quality; // of a probe that says nothing of its figure
 };
 
 static inline struct wd_common_opts *wd_probe_opts(struct wd_probe_op *p) {

@@ -151,7 +151,7 @@ void wd_stream_start(struct wd_stream *s, struct wd_probe_op *p, struct wd_strea
   result->timings = none;
   result->timings_shown = &result->timings;
   result->tcp = (struct wd_stream_tcp){WD_NONE, WD_NONE};
-  result->quality = (struct wd_quality){NULL, WD_NONE, WD_NONE, WD_NONE};
+  result->quality = (struct wd_quality){.uncertainty = WD_NONE};
   r->quality = &result->quality;
   if (!wd_hostport_split(&s->at, target, default_port, error, sizeof(error))) { // the check let it pass
     wd_probe_done(p, WD_E_LOCAL, "%s", error);
