@@ -1,19 +1,9 @@
--- What probes report of a simulated internet, held against both of its truths packet by packet: what its hosts did, and what a capture saw.
+-- What icmp.ping and udp.ping report of a simulated internet, held against both of its truths packet by packet: what its hosts did, and what a capture saw.
 
 local icmp = require "waddle.icmp"
 local sim = require "tests.support.sim"
 local task = require "waddle.task"
 local udp = require "waddle.udp"
-
--- A round trip made of kernel stamps is the capture's but for the way from one hook to the next, which a busy machine may interrupt.
-local NEAR_MS, MOSTLY_NEAR_MS = 2, 0.1
--- A clock is read between stamps of two others: so far off the asked delay a sample may be.
-local CLOCKS_MS = 0.002
-
-local PINGS = {
-  icmp = {v4 = "10.77.20.7", v6 = "fd77::20:7", ping = icmp.ping},
-  udp = {v4 = "10.77.20.7:2000", v6 = "[fd77::20:7]:2000", ping = udp.ping},
-}
 
 setup(function()
   -- The socket of a family is opened by the first probe and kept.
@@ -30,91 +20,85 @@ local function statuses(result)
   return table.concat(words, " ")
 end
 
-local function fates(packets)
-  local words = {}
-  for i, packet in ipairs(packets) do
-    words[i] = packet.fate
-  end
-  return table.concat(words, " ")
-end
+local FLOWS = {
+  {name = "icmp.ping over IPv4", ping = icmp.ping, target = "10.77.20.7", host = "10.77.20.7"},
+  {name = "icmp.ping over IPv6", ping = icmp.ping, target = "fd77::20:7", host = "fd77::20:7"},
+  {name = "udp.ping over IPv4", ping = udp.ping, target = "10.77.20.7:2000", host = "10.77.20.7"},
+  {name = "udp.ping over IPv6", ping = udp.ping, target = "[fd77::20:7]:2000", host = "fd77::20:7"},
+}
 
--- Holds the round trips of a result's samples against both truths; adds the errors to `errors`.
-local function compare(result, packets, errors)
-  assert.equal(result.packets_sent, #packets)
-  for i, sample in ipairs(result.samples) do
-    local packet = packets[i]
-    if sample.rtt_ms then
-      assert.is_true(sample.rtt_ms >= packet.asked_ms - CLOCKS_MS, ("%s ms of %s asked"):format(sample.rtt_ms, packet.asked_ms))
-      assert.near(packet.wire_ms, sample.rtt_ms, NEAR_MS)
-      errors[#errors + 1] = math.abs(packet.wire_ms - sample.rtt_ms)
-    end
-  end
-end
-
--- Nine of ten are much nearer.
-local function mostly_near(errors)
-  table.sort(errors)
-  assert.is_true(#errors > 0)
-  local most = errors[math.ceil(#errors * 0.9)]
-  assert.is_true(most < MOSTLY_NEAR_MS, ("one in ten is more than %g ms off"):format(most))
-end
-
-describe("on the simulated internet", function()
-  for name, case in pairs(PINGS) do
-    for _, family in ipairs {"v4", "v6"} do
-      local target, ping = case[family], case.ping
-      local host = target:match("10%.[%d.]+") or "fd77::20:7"
-      local function run(options, ping_options)
-        local truth, result = sim.run(host .. " " .. options, function() return ping(target, ping_options) end)
-        return result, truth[host]
-      end
-
-      describe(name .. ".ping over IP" .. family, function()
-        it("reports the round trips that the wire saw, and never less than was asked for", function()
-          local errors = {}
-          local result, packets = run("delay=20ms jitter=4ms", {count = 40, interval = 0.005})
-          assert.same({true, 40, 0, 0, 0}, {result.success, result.packets_received, result.duplicates, result.late, result.foreign})
-          assert.equal("kernel", result.quality.timestamp_source)
-          compare(result, packets, errors)
-          mostly_near(errors)
-        end)
-
-        it("loses what was lost and nothing else", function()
-          local result, packets = run("delay=5ms loss=0110010", {count = 14, interval = 0.005, timeout = 0.5})
-          assert.equal(("ok lost lost ok ok lost ok "):rep(2):sub(1, -2), statuses(result))
-          assert.equal(("answered lost lost answered answered lost answered "):rep(2):sub(1, -2), fates(packets))
-          assert.near(600 / 14, result.packet_loss_percent, 1e-9)
-          compare(result, packets, {})
-        end)
-
-        it("counts second answers as duplicates, and takes the first", function()
-          local errors = {}
-          local result, packets = run("delay=5ms twice=10", {count = 10, interval = 0.02})
-          assert.same({10, 5, 0.0}, {result.packets_received, result.duplicates, result.packet_loss_percent})
-          compare(result, packets, errors)
-          assert.same({2, 1}, {packets[1].answers, packets[2].answers})
-        end)
-      end)
-    end
+for _, flow in ipairs(FLOWS) do
+  local function run(host_options, ping_options)
+    local truth, result = sim.run(flow.host .. " " .. host_options, function() return flow.ping(flow.target, ping_options) end)
+    return result, truth[flow.host]
   end
 
-  it("2,000 hosts are pinged side by side, each with its own delay and its own loss", function()
+  describe(flow.name, function()
+    it("reports the round trips that the wire saw, and never less than was asked for", function()
+      local result, packets = run("delay=20ms jitter=4ms", {count = 40, interval = 0.005})
+      assert.same({true, 40, 40, 0.0}, {result.success, result.packets_sent, result.packets_received, result.packet_loss_percent})
+      assert.same({0, 0, 0}, {result.duplicates, result.late, result.foreign})
+      assert.equal("kernel", result.quality.timestamp_source)
+      sim.mostly_near(sim.compare(sim.rtts(result.samples), packets))
+    end)
+
+    it("loses what was lost and nothing else", function()
+      local result, packets = run("delay=5ms loss=0110010", {count = 14, interval = 0.005, timeout = 0.3, linger = 0.3})
+      assert.equal("ok lost lost ok ok lost ok ok lost lost ok ok lost ok", statuses(result))
+      assert.equal(statuses(result):gsub("ok", "answered"), sim.fates(packets))
+      assert.near(600 / 14, result.packet_loss_percent, 1e-9)
+      sim.compare(sim.rtts(result.samples), packets)
+    end)
+
+    it("counts a second answer as a duplicate, and measures the first", function()
+      local result, packets = run("delay=5ms twice=10", {count = 10, interval = 0.02})
+      assert.same({10, 5, 0.0}, {result.packets_received, result.duplicates, result.packet_loss_percent})
+      assert.same({2, 1}, {packets[1].answers, packets[2].answers})
+      sim.compare(sim.rtts(result.samples), packets)
+    end)
+
+    it("sees answers that overtake others", function()
+      local result, packets = run("delay=5ms hold=1000:60ms", {count = 8, interval = 0.005})
+      assert.equal("held answered answered answered held answered answered answered", sim.fates(packets))
+      -- Both that were held come after one of a later packet, and so do none of the others.
+      assert.same({8, 2}, {result.packets_received, result.reordered})
+      sim.compare(sim.rtts(result.samples), packets)
+    end)
+
+    it("reports what comes after its timeout as late, and counts it as lost", function()
+      local result, packets = run("delay=5ms hold=010:500ms", {count = 6, interval = 0.005, timeout = 0.25, linger = 20})
+      assert.equal("ok late ok ok late ok", statuses(result))
+      assert.same({4, 2}, {result.packets_received, result.late})
+      assert.near(100 / 3, result.packet_loss_percent, 1e-9)
+      sim.compare(sim.rtts(result.samples), packets)
+    end)
+
+    it("loses what is above a rate", function()
+      local result, packets = run("delay=1ms rate=0.001:3", {count = 6, interval = 0.005, timeout = 0.3, linger = 0.3})
+      assert.equal("ok ok ok lost lost lost", statuses(result))
+      assert.equal("answered answered answered limited limited limited", sim.fates(packets))
+    end)
+  end)
+end
+
+describe("2,000 hosts", function()
+  it("are pinged side by side, each with its own delay and its own loss", function()
     local targets = {}
     for i = 1, 2000 do
       targets[i] = ("10.77.%d.%d"):format(20 + i // 250, i % 250 + 1)
     end
     local truth, results = sim.run("10.77.0.0/16 delay=20ms jitter=20ms loss=5%", function()
       return task.map(targets, function(target)
-        return icmp.ping(target, {count = 3, interval = 0.3, timeout = 1})
+        return icmp.ping(target, {count = 3, interval = 0.3, timeout = 2, linger = 2})
       end, {concurrency = #targets})
     end)
     local errors, lost = {}, 0
     for i, target in ipairs(targets) do
-      assert.equal(fates(truth[target]):gsub("answered", "ok"), statuses(results[i]))
-      compare(results[i], truth[target], errors)
+      assert.equal(sim.fates(truth[target]):gsub("answered", "ok"), statuses(results[i]))
+      sim.compare(sim.rtts(results[i].samples), truth[target], errors)
       lost = lost + results[i].packets_sent - results[i].packets_received
     end
     assert.is_true(lost > 200 and lost < 400, lost)
-    mostly_near(errors)
+    sim.mostly_near(errors)
   end)
 end)
