@@ -19,7 +19,7 @@
 enum {
   BLOCK = 1 << 19,
   BLOCKS = 48,   // 24 MiB: a hundred thousand packets
-  BLOCK_MS = 20, // a block that is not full is handed over after this time
+  BLOCK_MS = 10, // a block that is not full is handed over after this time
   SNAP = 192,    // bytes kept of a packet: an ICMP error over IPv6 with what identifies the request in it
   FRAME = 2048,  // of no meaning for TPACKET_V3, but checked
 };

@@ -20,22 +20,31 @@ local function statuses(result)
   return table.concat(words, " ")
 end
 
+local world = sim.world()
 local FLOWS = {
-  {name = "icmp.ping over IPv4", ping = icmp.ping, target = "10.77.20.7", host = "10.77.20.7"},
-  {name = "icmp.ping over IPv6", ping = icmp.ping, target = "fd77::20:7", host = "fd77::20:7"},
-  {name = "udp.ping over IPv4", ping = udp.ping, target = "10.77.20.7:2000", host = "10.77.20.7"},
-  {name = "udp.ping over IPv6", ping = udp.ping, target = "[fd77::20:7]:2000", host = "fd77::20:7"},
+  {name = "icmp.ping over IPv4", ping = icmp.ping},
+  {name = "icmp.ping over IPv6", ping = icmp.ping, v6 = true},
+  {name = "udp.ping over IPv4", ping = udp.ping, port = 2000},
+  {name = "udp.ping over IPv6", ping = udp.ping, v6 = true, port = 2000},
 }
 
 for _, flow in ipairs(FLOWS) do
-  local function run(host_options, ping_options)
-    local truth, result = sim.run(flow.host .. " " .. host_options, function() return flow.ping(flow.target, ping_options) end)
-    return result, truth[flow.host]
+  -- A host with these options, pinged with those.
+  local function pinged(host_options, ping_options)
+    return world(flow.v6, host_options, function(host)
+      return flow.ping(flow.port and sim.at(host, flow.port) or host, ping_options)
+    end)
   end
+  local jittery = pinged("delay=20ms jitter=4ms", {count = 40, interval = 0.005})
+  local lossy = pinged("delay=5ms loss=0110010", {count = 14, interval = 0.005, timeout = 1, linger = 1})
+  local doubling = pinged("delay=5ms twice=10", {count = 10, interval = 0.02})
+  local overtaken = pinged("delay=5ms hold=1000:100ms", {count = 8, interval = 0.005})
+  local late = pinged("delay=5ms hold=010:1600ms", {count = 6, interval = 0.005, timeout = 1, linger = 20})
+  local limited = pinged("delay=1ms rate=0.001:3", {count = 6, interval = 0.005, timeout = 1, linger = 1})
 
   describe(flow.name, function()
     it("reports the round trips that the wire saw, and never less than was asked for", function()
-      local result, packets = run("delay=20ms jitter=4ms", {count = 40, interval = 0.005})
+      local result, packets = jittery()
       assert.same({true, 40, 40, 0.0}, {result.success, result.packets_sent, result.packets_received, result.packet_loss_percent})
       assert.same({0, 0, 0}, {result.duplicates, result.late, result.foreign})
       assert.equal("kernel", result.quality.timestamp_source)
@@ -43,7 +52,7 @@ for _, flow in ipairs(FLOWS) do
     end)
 
     it("loses what was lost and nothing else", function()
-      local result, packets = run("delay=5ms loss=0110010", {count = 14, interval = 0.005, timeout = 0.3, linger = 0.3})
+      local result, packets = lossy()
       assert.equal("ok lost lost ok ok lost ok ok lost lost ok ok lost ok", statuses(result))
       assert.equal(statuses(result):gsub("ok", "answered"), sim.fates(packets))
       assert.near(600 / 14, result.packet_loss_percent, 1e-9)
@@ -51,14 +60,14 @@ for _, flow in ipairs(FLOWS) do
     end)
 
     it("counts a second answer as a duplicate, and measures the first", function()
-      local result, packets = run("delay=5ms twice=10", {count = 10, interval = 0.02})
+      local result, packets = doubling()
       assert.same({10, 5, 0.0}, {result.packets_received, result.duplicates, result.packet_loss_percent})
       assert.same({2, 1}, {packets[1].answers, packets[2].answers})
       sim.compare(sim.rtts(result.samples), packets)
     end)
 
     it("sees answers that overtake others", function()
-      local result, packets = run("delay=5ms hold=1000:60ms", {count = 8, interval = 0.005})
+      local result, packets = overtaken()
       assert.equal("held answered answered answered held answered answered answered", sim.fates(packets))
       -- Both that were held come after one of a later packet, and so do none of the others.
       assert.same({8, 2}, {result.packets_received, result.reordered})
@@ -66,7 +75,7 @@ for _, flow in ipairs(FLOWS) do
     end)
 
     it("reports what comes after its timeout as late, and counts it as lost", function()
-      local result, packets = run("delay=5ms hold=010:500ms", {count = 6, interval = 0.005, timeout = 0.25, linger = 20})
+      local result, packets = late()
       assert.equal("ok late ok ok late ok", statuses(result))
       assert.same({4, 2}, {result.packets_received, result.late})
       assert.near(100 / 3, result.packet_loss_percent, 1e-9)
@@ -74,7 +83,7 @@ for _, flow in ipairs(FLOWS) do
     end)
 
     it("loses what is above a rate", function()
-      local result, packets = run("delay=1ms rate=0.001:3", {count = 6, interval = 0.005, timeout = 0.3, linger = 0.3})
+      local result, packets = limited()
       assert.equal("ok ok ok lost lost lost", statuses(result))
       assert.equal("answered answered answered limited limited limited", sim.fates(packets))
     end)

@@ -8,6 +8,7 @@
 local luassert = require "luassert"
 local program = require "tests.support.program"
 local spec = require "tests.support.spec"
+local task = require "waddle.task"
 local truth = require "tests.support.truth"
 
 local sim = {}
@@ -80,6 +81,32 @@ function sim.run(config, fn)
   assert(results[1], results[2])
   assert(ended, hosts)
   return hosts, table.unpack(results, 2, results.n)
+end
+
+--- A simulated internet for many specs: hosts are declared one by one, each with what is done to it, and all of that is done side by side once, when the
+--- first spec asks for its outcome; by then all have to be declared. `world(v6, options, fn)` declares a host, of IPv6 where `v6` is true; fn(host) gets its address. It returns a function
+--- for specs, which gives what fn returned and the packets of the host.
+function sim.world()
+  local config, probes, truths, results = {}, {}, nil, nil
+  return function(v6, options, fn)
+    local place = #probes + 1
+    local host = (v6 and "fd77::20:%x" or "10.77.20.%d"):format(place)
+    config[place] = host .. " " .. options
+    probes[place] = function() return fn(host) end
+    return function()
+      if not results then
+        truths, results = sim.run(table.concat(config, "\n"), function()
+          return task.map(probes, function(probe) return probe() end, {concurrency = #probes})
+        end)
+      end
+      return results[place], truths[host] or {}
+    end
+  end
+end
+
+--- "10.77.20.1:80", "[fd77::20:1]:80".
+function sim.at(host, port)
+  return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
 end
 
 --- What became of each packet, as a line of words.
