@@ -1,5 +1,5 @@
 // The one timer heap: every deadline, sleep, packet timeout and schedule hangs on it.
-// A timer is embedded in its owner; the heap holds pointers and allocates only when it grows.
+// A timer is embedded in its owner; the heap allocates only when it grows.
 #pragma once
 
 #include "runtime/wd.h"
@@ -10,8 +10,14 @@ struct wd_timer {
   size_t slot;                      // place in the heap plus one; 0 = not armed
 };
 
+// The heap has the due times, too: comparing them leaves the owners' memory alone.
+struct wd_timers_entry {
+  wd_ns at;
+  struct wd_timer *timer;
+};
+
 struct wd_timers {
-  struct wd_timer **heap;
+  struct wd_timers_entry *heap;
   size_t count, room;
 };
 
