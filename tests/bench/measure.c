@@ -1,5 +1,5 @@
 // measure COMMAND [ARGUMENT...]: runs a command and adds one line to its output: {"wall_s": S, "cpu_s": S, "rss_mib": N}, what it took with all the
-// processes that it waited for. CPU is user and system time, rss_mib the largest of them. Its exit code is the command's.
+// processes that it waited for. CPU is user and system time, rss_mib the largest of them. Its exit code is the command's, which is ended after LIMIT_SECONDS.
 #include "bare.h"
 
 #include <sys/resource.h>
@@ -11,6 +11,8 @@ static double seconds(struct timeval t) {
   return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
 }
 
+enum { LIMIT_SECONDS = 300 };
+
 int main(int argc, char **argv) {
   bare_usage(argc > 1, "measure COMMAND [ARGUMENT...]");
   struct timespec begun, ended;
@@ -18,6 +20,7 @@ int main(int argc, char **argv) {
   pid_t child = fork();
   bare_must(child >= 0, "fork");
   if (child == 0) {
+    alarm(LIMIT_SECONDS);
     execvp(argv[1], argv + 1);
     perror(argv[1]);
     _exit(127);

@@ -27,10 +27,10 @@ end
 --- note(line) -> what the peer is, where the limit comes from, what the reference client takes.
 function report.note(l)
   local notes = {}
-  notes[#notes + 1] = l.peer and "peer: " .. l.peer_name or nil
+  notes[#notes + 1] = l.peer and l.peer_name or nil
   notes[#notes + 1] = l.limit_note
-  notes[#notes + 1] = l.known and "reference client: " .. report.number(l.known, l.unit) or nil
-  return table.concat(notes, "; ")
+  notes[#notes + 1] = l.known and "reference " .. report.number(l.known, l.unit) or nil
+  return table.concat(notes, ", ")
 end
 
 local function cells(values)
@@ -52,13 +52,18 @@ function report.line(l)
   return cells(function(_, column) return column[3](l) end)
 end
 
+--- What the notes mean, for the end of the table.
+report.legend = [[
+bare: a C loop with the fewest system calls that do the same, in the memory row the libraries alone. limit N at bare M: N where the bare loop takes M,
+in proportion on a slower machine. reference: known figures of the reference client, not measured here.]]
+
 --- plot(lines, work, svg) -> whether the plot of cost against targets was drawn into the file `svg`; needs gnuplot.
 function report.plot(lines, work, svg)
   local data = assert(io.open(work .. "/plot", "w"))
   local peer
   for _, l in ipairs(lines) do
     if l.plot then
-      peer = l.peer_name
+      peer = l.peer_name or peer
       data:write(("%d %s %s %s\n"):format(l.plot, l.waddle or "-", l.peer or "-", l.bare or "-"))
     end
   end

@@ -72,11 +72,11 @@ end
 -- The limit of a figure in its unit, and where it comes from; nothing where what it is measured by is missing.
 local function limit_of(limit, line)
   if limit.of_peer then
-    return line.peer and line.peer * limit.of_peer, ("limit: %g of %s"):format(limit.of_peer, line.peer_name)
+    return line.peer and line.peer * limit.of_peer, ("limit %g of %s"):format(limit.of_peer, line.peer_name)
   elseif limit.of_bare then
-    return line.bare and line.bare * limit.of_bare, ("limit: %g of the bare loop"):format(limit.of_bare)
+    return line.bare and line.bare * limit.of_bare, ("limit %g of bare"):format(limit.of_bare)
   elseif limit.bare and line.bare and line.bare > limit.bare then
-    return limit.most * line.bare / limit.bare, ("limit: %g where the bare loop takes %g"):format(limit.most, limit.bare)
+    return limit.most * line.bare / limit.bare, ("limit %g at bare %g"):format(limit.most, limit.bare)
   end
   return limit.most
 end
@@ -104,7 +104,7 @@ local function sides_of(row, values)
   if row.peer and row.peer.slow and flags.quick then
     leave_out(row.name .. ": " .. row.peer.name, "slow, and this is --quick")
   elseif row.peer then
-    sides[#sides + 1] = {key = "peer", side = row.peer, text = row.peer.command, n = row.peer.command:find("{n}", 1, true) and n}
+    sides[#sides + 1] = {key = "peer", side = row.peer, text = row.peer.command, n = not row.peer.server and n or nil}
   end
   sides[#sides + 1] = row.bare and {key = "bare", side = {}, text = row.bare, n = n} or nil
   local able = {}
@@ -164,7 +164,7 @@ local function measure_row(row)
     local line = {
       row = row.name, what = row.what .. ": " .. figure.what, unit = measure.unit(figure.of), plot = row.plot, known = figure.known,
       waddle = measure.figure(figure.of, runs.waddle), peer = measure.figure(figure.of, runs.peer), bare = measure.figure(figure.of, runs.bare),
-      peer_name = row.peer and row.peer.name,
+      peer_name = runs.peer and row.peer.name,
     }
     if figure.limit then
       line.limit, line.limit_note = limit_of(figure.limit, line)
@@ -203,7 +203,7 @@ end
 if flags.json then
   print(json.encode {machine = machine, quick = flags.quick or false, rows = json.array(lines), left_out = json.array(left_out), plot = svg})
 else
-  print()
+  print("\n" .. report.legend)
   for _, out in ipairs(left_out) do
     print(("left out: %s: %s"):format(out.what, out.why))
   end
