@@ -154,8 +154,19 @@ static int l_open(lua_State *L) {
   return 0;
 }
 
+// With a sanitizer every block is malloc's, so that none is used after it was freed unseen.
+static lua_State *new_state(struct wd_vm *vm) {
+#ifdef WADDLE_SANITIZED
+  (void)vm;
+  return luaL_newstate();
+#else
+  return lua_newstate(wd_slab_realloc, &vm->memory);
+#endif
+}
+
 int wd_vm_open(struct wd_vm *vm, struct wd_loop *loop) {
-  *vm = (struct wd_vm){.loop = loop, .exit_code = -1, .L = luaL_newstate()};
+  *vm = (struct wd_vm){.loop = loop, .exit_code = -1};
+  vm->L = new_state(vm);
   if (!vm->L) {
     fputs("waddle: out of memory\n", stderr);
     return -1;
@@ -171,4 +182,5 @@ int wd_vm_open(struct wd_vm *vm, struct wd_loop *loop) {
 void wd_vm_close(struct wd_vm *vm) {
   lua_close(vm->L);
   vm->L = NULL;
+  wd_slab_free(&vm->memory);
 }

@@ -6,12 +6,14 @@
 #include <signal.h>
 
 #include "runtime/loop.h"
+#include "runtime/slab.h"
 #include "runtime/wd.h"
 
 struct wd_task;
 
 struct wd_vm {
   struct wd_loop *loop;
+  struct wd_slab memory;    // of the state
   lua_State *L;             // the main thread; scripts never run on it
   struct wd_task *current;  // the task that runs now, NULL between resumes
   struct wd_task *root;     // the script; the process ends with it

@@ -10,6 +10,7 @@ endif()
 if(WADDLE_SANITIZE OR WADDLE_FUZZ)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(waddle_flags INTERFACE ${sanitizers})
+  target_compile_definitions(waddle_flags INTERFACE WADDLE_SANITIZED)
   target_link_options(waddle_flags INTERFACE ${sanitizers})
 else()
   # 3 also checks objects whose size is known only at run time; glibc falls back to 2 with a compiler that cannot.

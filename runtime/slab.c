@@ -1,0 +1,80 @@
+// See slab.h.
+#include "runtime/slab.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_BYTES = 64 * 1024, LARGEST = WD_SLAB_STEP * WD_SLAB_SIZES };
+
+struct wd_slab_chunk {
+  struct wd_slab_chunk *next;
+  _Alignas(WD_SLAB_STEP) char bytes[];
+};
+
+static bool is_small(size_t size) {
+  return size <= LARGEST;
+}
+
+static size_t class_of(size_t size) {
+  return (size - 1) / WD_SLAB_STEP;
+}
+
+static void give_back(struct wd_slab *slab, void *block, size_t size) {
+  void **list = &slab->free[class_of(size)];
+  *(void **)block = *list;
+  *list = block;
+}
+
+static bool new_chunk(struct wd_slab *slab) {
+  struct wd_slab_chunk *chunk = malloc(CHUNK_BYTES);
+  if (!chunk) return false;
+  if (slab->at < slab->end) give_back(slab, slab->at, (size_t)(slab->end - slab->at));
+  chunk->next = slab->chunks;
+  slab->chunks = chunk;
+  slab->at = chunk->bytes;
+  slab->end = (char *)chunk + CHUNK_BYTES;
+  return true;
+}
+
+static void *take(struct wd_slab *slab, size_t size) {
+  size_t class = class_of(size), rounded = (class + 1) * WD_SLAB_STEP;
+  void *block = slab->free[class];
+  if (block) {
+    slab->free[class] = *(void **)block;
+    return block;
+  }
+  if ((size_t)(slab->end - slab->at) < rounded && !new_chunk(slab)) return NULL;
+  block = slab->at;
+  slab->at += rounded;
+  return block;
+}
+
+void *wd_slab_realloc(void *ctx, void *block, size_t old_size, size_t new_size) {
+  struct wd_slab *slab = ctx;
+  if (!block) return new_size == 0 ? NULL : is_small(new_size) ? take(slab, new_size) : malloc(new_size);
+  bool was_small = is_small(old_size), small = is_small(new_size);
+  if (new_size == 0) {
+    if (was_small)
+      give_back(slab, block, old_size);
+    else
+      free(block);
+    return NULL;
+  }
+  if (!was_small && !small) return realloc(block, new_size);
+  if (was_small && small && class_of(old_size) == class_of(new_size)) return block;
+  void *moved = small ? take(slab, new_size) : malloc(new_size);
+  if (!moved) return NULL;
+  memcpy(moved, block, old_size < new_size ? old_size : new_size);
+  wd_slab_realloc(slab, block, old_size, 0);
+  return moved;
+}
+
+void wd_slab_free(struct wd_slab *slab) {
+  while (slab->chunks) {
+    struct wd_slab_chunk *next = slab->chunks->next;
+    free(slab->chunks);
+    slab->chunks = next;
+  }
+  *slab = (struct wd_slab){0};
+}
