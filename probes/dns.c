@@ -80,10 +80,10 @@ static void fill_answer(struct query *q, const struct wd_dns_try *t) {
   r->additional = rows(q, a, WD_DNS_ADDITIONAL);
   r->dropped = (int64_t)a->dropped;
   r->size = (int64_t)a->size;
-  r->common.latency = t->rtt;
-  q->timings.query = t->tcp ? t->received - t->connected : t->rtt;
-  q->quality.timestamp_source = t->clock;
-  q->quality.uncertainty = t->uncertainty;
+  r->common.latency = t->trip.rtt;
+  q->timings.query = t->tcp ? t->received - t->connected : t->trip.rtt;
+  q->quality.timestamp_source = t->trip.clock;
+  q->quality.uncertainty = t->trip.uncertainty;
 }
 
 static const char *status_of(const struct wd_dns_try *t) {
@@ -106,7 +106,7 @@ static void fill_tries(struct query *q) {
       .status = status_of(t),
       .transport = t->tcp ? WD_DNS_TCP : WD_DNS_UDP,
       .sent = t->sent == WD_NONE ? WD_NONE : t->sent - q->tries[0]->sent,
-      .rtt = t->rtt,
+      .rtt = t->received == WD_NONE ? WD_NONE : t->trip.rtt,
       .error = t->state == WD_DNS_TRY_FAILED ? wd_err_name(t->err) : NULL,
     };
     if (t->connected != WD_NONE) q->timings.connect = t->connected - t->sent;

@@ -33,7 +33,6 @@ bool wd_dns_try_judge(struct wd_dns_try *t, const uint8_t *bytes, size_t len, wd
   switch (wd_dns_parse(&t->answer, t->arena, &t->query, bytes, len, why, sizeof(why))) {
   case WD_DNS_FOREIGN:
     t->ignored++;
-    t->rtt = WD_NONE;
     return false;
   case WD_DNS_MALFORMED: wd_dns_try_fail(t, WD_E_PROTOCOL, wd_arena_strdup(t->arena, why)); return true;
   case WD_DNS_OURS: break;
@@ -77,9 +76,7 @@ static void read_stream(struct wd_dns_try *t) {
       }
     } else if (!head && t->got == len + sizeof(t->head)) {
       wd_ns at = wd_clock_real();
-      t->rtt = at - t->sent;
-      t->clock = "user";
-      t->uncertainty = WD_NONE;
+      t->trip = (struct wd_packet_trip){.rtt = at - t->sent, .uncertainty = WD_NONE, .clock = "user"};
       if (wd_dns_try_judge(t, t->body, len, at)) return;
       t->got = 0;
       foreign++;
@@ -164,7 +161,7 @@ static bool start_stream(struct wd_dns_try *t) {
 
 bool wd_dns_try_start(struct wd_dns_try *t) {
   t->state = WD_DNS_TRY_WAITING;
-  t->sent = t->connected = t->received = t->rtt = WD_NONE;
+  t->sent = t->connected = t->received = WD_NONE;
   t->watch.fd = -1;
   if (t->tcp) return start_stream(t);
   return wd_dns_udp_start(t) || refuse(t, -1, t->err, t->detail);

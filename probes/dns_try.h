@@ -35,9 +35,7 @@ struct wd_dns_try {
   wd_ns sent;          // when the datagram was sent, or the connection was begun; WD_NONE before
   wd_ns connected;     // TCP; WD_NONE before
   wd_ns received;      // WD_NONE without an answer
-  wd_ns rtt;           // WD_NONE without an answer
-  wd_ns uncertainty;   // of rtt
-  const char *clock;   // whose readings rtt is made of: "hardware", "kernel" or "user"
+  struct wd_packet_trip trip; // of the answer
   unsigned ignored;    // messages that were no answer to this query; while it waits see wd_dns_try_ignored
   // inner
   struct wd_watch watch; // TCP
@@ -68,5 +66,5 @@ unsigned wd_dns_udp_strays(const struct wd_dns_try *t);
 // Ends the try with a failure; `detail` is static text, or the arena's.
 void wd_dns_try_fail(struct wd_dns_try *t, enum wd_err err, const char *detail);
 
-// Reads a message that came for this query; true when that was the end of the try. rtt and its company must be set.
+// Reads a message that came for this query; true when that was the end of the try. trip must be set.
 bool wd_dns_try_judge(struct wd_dns_try *t, const uint8_t *bytes, size_t len, wd_ns at);

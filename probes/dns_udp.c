@@ -118,7 +118,7 @@ static void take_reply(struct wd_packet_queue *q, const struct wd_packet_reply *
     return;
   }
   t->sent = t->packet.sent;
-  t->clock = wd_packet_rtt(&t->packet, reply, wd_loop_lag(t->loop, t->sent), &t->rtt, &t->uncertainty);
+  t->trip = wd_packet_trip(&t->packet, reply, wd_loop_lag(t->loop, t->sent));
   wd_dns_try_judge(t, reply->bytes, reply->len, reply->at);
 }
 

@@ -1,6 +1,8 @@
 // See packet_clock.h.
 #include "probes/packet_clock.h"
 
+#include <string.h>
+
 #include "runtime/clock.h"
 
 enum {
@@ -36,4 +38,24 @@ wd_ns wd_packet_clock_place(const struct wd_packet_clock *clock, const struct ti
   if (clock->stepped || stamp->tv_sec == 0) return WD_NONE;
   wd_ns at = of_timespec(stamp) - clock->offset;
   return at < earliest - clock->width || at > latest + clock->width ? WD_NONE : at;
+}
+
+struct wd_packet_trip wd_packet_clock_trip(const struct wd_packet_sent *sent, const struct wd_packet_reply *reply, wd_ns read_late) {
+  if (sent->hardware != WD_NONE && reply->hardware != WD_NONE && reply->hardware >= sent->hardware)
+    return (struct wd_packet_trip){.rtt = reply->hardware - sent->hardware, .uncertainty = WD_US, .clock = "hardware"};
+  struct wd_packet_trip trip = {.uncertainty = WD_PACKET_STAMP_ERROR + sent->window, .clock = "kernel"};
+  if (!reply->kernel) trip.uncertainty += read_late;
+  if (sent->user || !reply->kernel) trip.clock = "user";
+  if (reply->at > sent->at)
+    trip.rtt = reply->at - sent->at;
+  else if (reply->at + sent->window > sent->at) // it may have left as much earlier, and in any case before its reply came
+    trip.rtt = (reply->at + sent->window - sent->at) / 2;
+  return trip;
+}
+
+const char *wd_packet_clock_worse(const char *a, const char *b) {
+  static const char *const clocks[] = {"user", "kernel", "hardware"};
+  for (size_t i = 0; i < WD_COUNT(clocks); i++)
+    if ((a && strcmp(a, clocks[i]) == 0) || strcmp(b, clocks[i]) == 0) return clocks[i];
+  return b;
 }

@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-#include "runtime/wd.h"
+#include "probes/packet_socket.h"
 
 // The distance between the two clocks, read anew. `stepped` tells that it is not the one of the last call: the wall clock was set
 // in between, and stamps taken before cannot be placed.
@@ -19,3 +19,25 @@ struct wd_packet_clock wd_packet_clock_read(void);
 // The stamp as a point on CLOCK_MONOTONIC; WD_NONE for an empty stamp, after a step, and for one outside [earliest, latest], which no
 // honest stamp can be.
 wd_ns wd_packet_clock_place(const struct wd_packet_clock *clock, const struct timespec *stamp, wd_ns earliest, wd_ns latest);
+
+// The worst error of a pair of kernel stamps against a packet capture (loopback, veth and TUN devices, busy machine). A card that holds
+// interrupts back adds its own delay, which no stamp in software can see.
+#define WD_PACKET_STAMP_ERROR (60 * WD_US)
+
+// When a packet was sent.
+struct wd_packet_sent {
+  wd_ns at, window; // on CLOCK_MONOTONIC, and how far off that may be
+  wd_ns hardware;   // on the network card's clock; WD_NONE where it has none
+  bool user;        // `at` is a reading of ours
+};
+
+struct wd_packet_trip {
+  wd_ns rtt, uncertainty;
+  const char *clock; // whose readings it is made of: "hardware", "kernel" or "user"
+};
+
+// The round trip to a reply. `read_late`: by how much a reading of ours may be late.
+struct wd_packet_trip wd_packet_clock_trip(const struct wd_packet_sent *sent, const struct wd_packet_reply *reply, wd_ns read_late);
+
+// The less precise of two clocks; `a` may be NULL for none yet.
+const char *wd_packet_clock_worse(const char *a, const char *b);

@@ -109,13 +109,7 @@ void wd_packet_forget(struct wd_packet *p) {
   p->queue = NULL;
 }
 
-const char *wd_packet_rtt(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late, wd_ns *rtt, wd_ns *uncertainty) {
-  if (p->hardware != WD_NONE && reply->hardware != WD_NONE && reply->hardware >= p->hardware) {
-    *rtt = reply->hardware - p->hardware;
-    *uncertainty = WD_US; // the card's own resolution
-    return "hardware";
-  }
-  *rtt = reply->at > p->sent ? reply->at - p->sent : 0;
-  *uncertainty = WD_PACKET_STAMP_ERROR + p->window + (reply->kernel ? 0 : read_late);
-  return p->window == 0 && reply->kernel ? "kernel" : "user";
+struct wd_packet_trip wd_packet_trip(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late) {
+  struct wd_packet_sent sent = {.at = p->sent, .window = p->window, .hardware = p->hardware, .user = p->window > 0};
+  return wd_packet_clock_trip(&sent, reply, read_late);
 }

@@ -3,7 +3,7 @@
 // Must hold: a packet is in one queue at most; what was forgotten is told nothing any more.
 #pragma once
 
-#include "probes/packet_socket.h"
+#include "probes/packet_clock.h"
 
 // Where a packet is in its life. The queue moves it from QUEUED to SENT; all else is its owner's doing.
 enum wd_packet_state {
@@ -81,10 +81,5 @@ void wd_packet_send(struct wd_packet_queue *q, struct wd_packet *p);
 // Takes the packet out of whatever the queue knows it by. No harm when it is in nothing.
 void wd_packet_forget(struct wd_packet *p);
 
-// The round trip of a reply to a packet, and how far off it may be. Gives whose clock it is of: "hardware", "kernel" or "user".
-// `read_late`: by how much a reading of our own may be late.
-const char *wd_packet_rtt(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late, wd_ns *rtt, wd_ns *uncertainty);
-
-// The worst error of a pair of kernel stamps against a packet capture (loopback, veth and TUN devices, busy machine). A card that holds
-// interrupts back adds its own delay, which no stamp in software can see.
-#define WD_PACKET_STAMP_ERROR (60 * WD_US)
+// The round trip of a reply to a packet; `read_late` as in wd_packet_clock_trip.
+struct wd_packet_trip wd_packet_trip(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late);

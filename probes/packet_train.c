@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
@@ -183,14 +182,6 @@ void wd_train_unsent(struct wd_packet *p, int err, uint32_t mtu) {
     finish_if_known(t);
 }
 
-// The less precise of two clocks.
-static const char *worse(const char *a, const char *b) {
-  static const char *const clocks[] = {"user", "kernel", "hardware"};
-  for (size_t i = 0; i < WD_COUNT(clocks); i++)
-    if ((a && strcmp(a, clocks[i]) == 0) || strcmp(b, clocks[i]) == 0) return clocks[i];
-  return b;
-}
-
 void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
   struct wd_train *t = wd_train_of(p);
   unsigned place = (unsigned)(p - t->packets) + 1;
@@ -199,8 +190,8 @@ void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
     return;
   }
   if (p->state != WD_PACKET_SENT && p->state != WD_PACKET_LOST) return;
-  wd_ns off;
-  const char *clock = wd_packet_rtt(p, reply, wd_loop_lag(t->loop, p->sent), &p->rtt, &off);
+  struct wd_packet_trip trip = wd_packet_trip(p, reply, wd_loop_lag(t->loop, p->sent));
+  p->rtt = trip.rtt;
   enum wd_packet_state fate = p->rtt <= t->timeout ? WD_PACKET_OK : WD_PACKET_LATE;
   p->ttl = (int16_t)reply->ttl;
   p->from = reply->from;
@@ -216,8 +207,8 @@ void wd_train_reply(struct wd_packet *p, const struct wd_packet_reply *reply) {
     decide(p, fate);
   }
   if (fate == WD_PACKET_OK) {
-    if (off > t->uncertainty) t->uncertainty = off;
-    t->clock = worse(t->clock, clock);
+    if (trip.uncertainty > t->uncertainty) t->uncertainty = trip.uncertainty;
+    t->clock = wd_packet_clock_worse(t->clock, trip.clock);
     t->answered++;
     wd_packet_jitter_add(&t->jitter, p->rtt);
   }

@@ -25,6 +25,7 @@ static void on_tick(struct wd_timer *t);
 
 bool wd_sweep_init(struct wd_sweep *s, struct wd_loop *loop, struct wd_arena *arena) {
   s->loop = loop;
+  s->arena = arena;
   s->tick.fire = on_tick;
   s->secret = wd_random();
   s->probes = s->n * s->opts.count;

@@ -51,6 +51,7 @@ struct wd_sweep_target {
 
 struct wd_sweep {
   struct wd_loop *loop;
+  struct wd_arena *arena;
   const struct wd_sweep_class *cls;
   struct wd_sweep_opts opts;
   void (*done)(struct wd_sweep *s); // called once, not from within wd_sweep_start; then the sockets are closed
@@ -59,6 +60,7 @@ struct wd_sweep {
   // one entry a slot
   int64_t *at;
   uint32_t *window; // how far off the time of sending may be; the highest bit: by our own clock
+  wd_ns *hardware;  // the time of sending on the network card's clock; NULL where no card has told one
   uint8_t *state;
   uint32_t *order;                     // slots in the order of sending
   uint32_t sent, expired, lingered;    // in `order`: how many were sent, judged by the timeout, by the linger
@@ -82,7 +84,8 @@ struct wd_sweep {
   struct wd_packet_socket sockets[2];
   int64_t received, late, duplicates, foreign, errors, overflowed;
   wd_ns uncertainty;
-  bool user_clock, ended;
+  const char *clock; // whose readings the round trips are made of: the least precise of all
+  bool ended;
   uint64_t secret;
   char detail[200];
 };

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "probes/icmp_wire.h"
-#include "probes/packet_queue.h"
+#include "probes/packet_clock.h"
+#include "runtime/arena.h"
 
 enum { USER = 1u << 31 }; // in `window`
 
@@ -35,10 +36,20 @@ void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err) {
   wd_sweep_target_of(s, slot)->err = err;
 }
 
+static void note_hardware(struct wd_sweep *s, uint32_t slot, wd_ns at) {
+  if (!s->hardware) {
+    if (!(s->hardware = wd_arena_array(s->arena, s->slots, sizeof(*s->hardware)))) return;
+    for (uint32_t i = 0; i < s->slots; i++) s->hardware[i] = WD_NONE;
+  }
+  s->hardware[slot] = at;
+}
+
 void wd_sweep_stamped(struct wd_packet_socket *socket, const struct wd_packet_stamp *stamp) {
   struct wd_sweep *s = wd_sweep_of(socket);
   uint32_t slot = stamp->id;
-  if (stamp->at == WD_NONE || slot >= s->slots || s->state[slot] != WD_SWEEP_WAIT) return;
+  if (slot >= s->slots || s->state[slot] != WD_SWEEP_WAIT) return;
+  if (stamp->hardware != WD_NONE) note_hardware(s, slot, stamp->hardware);
+  if (stamp->at == WD_NONE) return;
   // No packet left before we asked for it.
   if (s->window[slot] == 0 || stamp->at < s->at[slot] - (wd_ns)(s->window[slot] & ~USER)) return;
   wd_sweep_set_sent(s, slot, stamp->at, 0, false);
@@ -66,12 +77,6 @@ static bool is_target(const struct wd_packet_socket *socket, const struct wd_add
   return socket->kind == WD_PACKET_UDP ? wd_addr_equal(a, target) : wd_addr_same_host(a, target);
 }
 
-// A packet that was placed between two stamps may have left as much earlier as they are apart, and in any case before its reply came.
-static wd_ns round_trip(wd_ns sent, wd_ns window, wd_ns came) {
-  if (came > sent) return came - sent;
-  return came + window > sent ? (came + window - sent) / 2 : 0;
-}
-
 void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_reply *reply) {
   struct wd_sweep *s = wd_sweep_of(socket);
   uint32_t slot, tag;
@@ -83,15 +88,18 @@ void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_repl
   uint8_t state = s->state[slot];
   if (state == WD_SWEEP_OK || state == WD_SWEEP_LATE) s->duplicates++;
   if (state != WD_SWEEP_WAIT && state != WD_SWEEP_LOST) return;
-  wd_ns sent = s->at[slot], rtt = round_trip(sent, s->window[slot] & ~USER, reply->at);
-  bool in_time = rtt <= s->opts.timeout, user = s->window[slot] & USER || !reply->kernel;
-  s->at[slot] = rtt;
+  struct wd_packet_sent sent = {.at = s->at[slot],
+                                .window = s->window[slot] & ~USER,
+                                .hardware = s->hardware ? s->hardware[slot] : WD_NONE,
+                                .user = s->window[slot] & USER};
+  struct wd_packet_trip trip = wd_packet_clock_trip(&sent, reply, reply->kernel ? 0 : wd_loop_lag(s->loop, sent.at));
+  bool in_time = trip.rtt <= s->opts.timeout;
+  s->at[slot] = trip.rtt;
   s->state[slot] = in_time ? WD_SWEEP_OK : WD_SWEEP_LATE;
   if (state == WD_SWEEP_WAIT) s->waiting--;
   if (in_time) {
-    wd_ns off = WD_PACKET_STAMP_ERROR + (wd_ns)(s->window[slot] & ~USER) + (reply->kernel ? 0 : wd_loop_lag(s->loop, sent));
-    if (off > s->uncertainty) s->uncertainty = off;
-    s->user_clock = s->user_clock || user;
+    if (trip.uncertainty > s->uncertainty) s->uncertainty = trip.uncertainty;
+    s->clock = wd_packet_clock_worse(s->clock, trip.clock);
     s->received++;
   } else {
     s->late++;

@@ -121,7 +121,7 @@ static void swept(struct wd_sweep *s) {
   wd_desc_clear(&wd_quality_desc, quality);
   r->common.quality = quality;
   if (r->received > 0) {
-    quality->timestamp_source = s->user_clock ? "user" : "kernel";
+    quality->timestamp_source = s->clock;
     quality->uncertainty = s->uncertainty;
     wd_probe_done(&op->probe, WD_OK, NULL);
     return;
