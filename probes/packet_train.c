@@ -11,14 +11,6 @@
 static void expire(struct wd_timer *timer);
 static void launch_next(struct wd_timer *timer);
 
-// The unspecified address means this machine, which answers by its loopback address.
-static void specify(struct wd_addr *to) {
-  if (wd_addr_family(to) == AF_INET && to->v4.sin_addr.s_addr == htonl(INADDR_ANY))
-    to->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  else if (wd_addr_family(to) == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&to->v6.sin6_addr))
-    to->v6.sin6_addr = in6addr_loopback;
-}
-
 bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, struct wd_packet_timings *timings,
                        const struct wd_resolve *resolve, struct wd_addr *to) {
   char text[WD_ADDR_TEXT];
@@ -33,7 +25,7 @@ bool wd_train_resolved(struct wd_probe_op *probe, struct wd_packet_result *r, st
     wd_probe_done(probe, WD_E_LOCAL, "an address of neither IPv4 nor IPv6");
     return false;
   }
-  specify(to);
+  wd_addr_specify(to);
   r->common.target_ip = wd_arena_strdup(&probe->arena, wd_addr_format(to, text));
   return true;
 }

@@ -1,6 +1,7 @@
 // See sweep.h: pace, sending, and giving up. What comes back is sweep_match.c's.
 #include "probes/sweep.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -40,9 +41,14 @@ bool wd_sweep_init(struct wd_sweep *s, struct wd_loop *loop, struct wd_arena *ar
 
 // ---- what is sent ----
 
-// Moves past probes of targets without an address; false when there is none left, or their round is not due.
+// The clock of timers, on the scale of stamps: they differ where the loop's clock is virtual.
+static wd_ns clock_of(const struct wd_sweep *s) {
+  return wd_clock_now() + s->ahead;
+}
+
+// Moves past probes of targets that are never sent to; false when there is none left, or their round is not due.
 static bool next_fresh(const struct wd_sweep *s, uint32_t *next, wd_ns now) {
-  while (*next < s->probes && wd_addr_family(&s->targets[*next % s->n].to) == 0) ++*next;
+  while (*next < s->probes && s->targets[*next % s->n].off) ++*next;
   uint32_t round = *next / s->n;
   return *next < s->probes && (round < s->rounds || (round == s->rounds && now >= s->round_due));
 }
@@ -53,7 +59,7 @@ static bool peek(const struct wd_sweep *s, struct wd_sweep_pulled *at) {
     at->slot = s->again[at->again_at++];
     return true;
   }
-  if (!next_fresh(s, &at->next, wd_clock_real())) return false;
+  if (!next_fresh(s, &at->next, clock_of(s))) return false;
   at->slot = at->next++ * (s->opts.retries + 1);
   return true;
 }
@@ -75,6 +81,10 @@ static bool pull(struct wd_packet_socket *socket, unsigned nth, struct wd_packet
 }
 
 static void take_off(struct wd_sweep *s, unsigned n) {
+  if (s->batch[n - 1].next > s->rounds * s->n) {
+    s->rounds++;
+    s->round_due = clock_of(s) + s->opts.interval;
+  }
   s->next = s->batch[n - 1].next;
   s->again_at = s->batch[n - 1].again_at;
   s->allowed -= n;
@@ -83,10 +93,6 @@ static void take_off(struct wd_sweep *s, unsigned n) {
 
 static void left(struct wd_packet_socket *socket, unsigned n, wd_ns before, wd_ns after) {
   struct wd_sweep *s = wd_sweep_of(socket);
-  if (s->batch[n - 1].next > s->rounds * s->n) {
-    s->rounds++;
-    s->round_due = before + s->opts.interval;
-  }
   for (unsigned i = 0; i < n; i++) {
     uint32_t slot = s->batch[i].slot;
     s->state[slot] = WD_SWEEP_WAIT;
@@ -94,12 +100,18 @@ static void left(struct wd_packet_socket *socket, unsigned n, wd_ns before, wd_n
     s->order[s->sent++] = slot;
   }
   s->waiting += n;
+  s->stuck_since = 0;
   take_off(s, n);
 }
 
 static void refused(struct wd_packet_socket *socket, int err, uint32_t mtu) {
   struct wd_sweep *s = wd_sweep_of(socket);
   (void)mtu;
+  if (err == ENOBUFS || err == ENOMEM) { // the device's queue, or the table of neighbours: it may pass
+    s->allowed = 0;
+    s->full = true;
+    return;
+  }
   wd_sweep_fail(s, s->batch[0].slot, wd_neterr_local(err));
   take_off(s, 1);
 }
@@ -111,6 +123,16 @@ static const struct wd_packet_proto proto = {.pull = pull,
                                              .reply = wd_sweep_reply,
                                              .error = wd_sweep_error};
 
+// A packet that finds no room for as long as a reply may take is given up, and so are those behind it until one finds some.
+static void give_up_if_stuck(struct wd_sweep *s) {
+  wd_ns now = clock_of(s);
+  if (s->stuck_since == 0) s->stuck_since = now;
+  if (now - s->stuck_since < s->opts.timeout) return;
+  wd_sweep_fail(s, s->batch[0].slot, WD_E_LOCAL);
+  take_off(s, 1);
+  s->full = false;
+}
+
 // One batch. False when nothing can be sent now.
 static bool send_batch(struct wd_sweep *s, uint32_t most) {
   struct wd_sweep_pulled at = {.next = s->next, .again_at = s->again_at};
@@ -119,7 +141,9 @@ static bool send_batch(struct wd_sweep *s, uint32_t most) {
   uint32_t first = s->sent;
   uint64_t paced = s->paced;
   s->allowed = most < WD_PACKET_BATCH ? most : WD_PACKET_BATCH;
-  s->full = wd_packet_flush(socket);
+  s->full = false;
+  if (wd_packet_flush(socket)) s->full = true;
+  if (s->full) give_up_if_stuck(s);
   s->allowed = 0;
   if (s->opts.stamps == WD_SWEEP_LEAN) wd_sweep_interpolate(s, first);
   return !s->full && s->paced > paced;
@@ -175,7 +199,8 @@ static wd_ns next_send(const struct wd_sweep *s, wd_ns now) {
   bool again = s->again_at < s->again_n;
   if (!again && !next_fresh(s, &next, INT64_MAX)) return INT64_MAX;
   if (!again && !next_fresh(s, &next, now)) return s->round_due;
-  if (isnan(s->opts.rate)) return s->full ? now + TICK_LEAST : now;
+  if (s->full) return now + TICK_LEAST;
+  if (isnan(s->opts.rate)) return now;
   wd_ns at = s->paced_from + (wd_ns)((double)s->paced / s->opts.rate * 1e9), tick = now + tick_of(s);
   return s->ticking && at < tick ? tick : at;
 }
@@ -237,7 +262,7 @@ static void finish(struct wd_sweep *s) {
 }
 
 static void go_on(struct wd_sweep *s) {
-  wd_ns now = wd_clock_real();
+  wd_ns now = clock_of(s);
   if (more_to_send(s)) {
     uint32_t allowed = due_now(s, now);
     uint64_t until = s->paced + allowed;
@@ -245,7 +270,7 @@ static void go_on(struct wd_sweep *s) {
     if (isnan(s->opts.rate)) receive(s, EPOLLIN);
   }
   watch(s);
-  now = wd_clock_real();
+  now = clock_of(s);
   wd_ns at = next_moment(s, now);
   if (at == INT64_MAX)
     finish(s);
@@ -256,7 +281,7 @@ static void go_on(struct wd_sweep *s) {
 static void on_tick(struct wd_timer *t) {
   struct wd_sweep *s = WD_CONTAINER(t, struct wd_sweep, tick);
   receive(s, EPOLLIN);
-  expire(s, wd_clock_real());
+  expire(s, clock_of(s));
   go_on(s);
 }
 
@@ -280,14 +305,27 @@ static enum wd_err open_socket(struct wd_sweep *s, int family) {
   return err;
 }
 
-enum wd_err wd_sweep_start(struct wd_sweep *s) {
-  bool wanted[2] = {false, false};
-  for (uint32_t i = 0; i < s->n; i++) wanted[wd_addr_family(&s->targets[i].to) == AF_INET6] |= wd_addr_family(&s->targets[i].to) != 0;
-  for (int i = 0; i < 2; i++) {
-    enum wd_err err = wanted[i] ? open_socket(s, i ? AF_INET6 : AF_INET) : WD_OK;
-    if (err) return err;
+// Opens the family's socket where there is a target of it. Where that fails they are not sent to.
+static enum wd_err open_family(struct wd_sweep *s, int family) {
+  enum wd_err err = WD_OK;
+  for (uint32_t i = 0; i < s->n; i++) {
+    struct wd_sweep_target *target = &s->targets[i];
+    if (target->off || wd_addr_family(&target->to) != family) continue;
+    if (!err && !wd_packet_socket_is_open(&s->sockets[family == AF_INET6])) err = open_socket(s, family);
+    if (!err) return WD_OK;
+    target->off = true;
+    target->err = (uint8_t)err;
   }
-  s->paced_from = s->round_due = wd_clock_real();
+  return err;
+}
+
+enum wd_err wd_sweep_start(struct wd_sweep *s) {
+  enum wd_err v4 = open_family(s, AF_INET), v6 = open_family(s, AF_INET6);
+  bool some = wd_packet_socket_is_open(&s->sockets[0]) || wd_packet_socket_is_open(&s->sockets[1]);
+  if (!some && (v4 || v6)) return v4 ? v4 : v6;
+  s->ahead = wd_clock_real() - wd_clock_now();
+  if (!wd_clock_is_virtual()) s->ahead = 0;
+  s->paced_from = s->round_due = clock_of(s);
   wd_loop_arm(s->loop, &s->tick, 0);
   return WD_OK;
 }

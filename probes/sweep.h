@@ -45,8 +45,9 @@ struct wd_sweep_opts {
 };
 
 struct wd_sweep_target {
-  struct wd_addr to; // no address: never sent to, err says why
-  enum wd_err err;   // the last failure that was told of it
+  struct wd_addr to; // may be no address: then it is off
+  uint8_t err;       // enum wd_err: the last failure that was told of it
+  bool off;          // never sent to; err says why
 };
 
 struct wd_sweep {
@@ -77,12 +78,14 @@ struct wd_sweep {
   // pace
   struct wd_timer tick;
   wd_ns paced_from, round_due;
+  wd_ns ahead;       // what has to be added to the loop's clock to have that of stamps
+  wd_ns stuck_since; // when packets began to find no room; 0 = they find some
   uint64_t paced; // packets since then
   bool ticking;   // what comes is read at ticks, not when it comes
   bool full;      // a socket takes no more at present
   // answers
   struct wd_packet_socket sockets[2];
-  int64_t received, late, duplicates, foreign, errors, overflowed;
+  int64_t received, late, duplicates, foreign, overflowed;
   wd_ns uncertainty;
   const char *clock; // whose readings the round trips are made of: the least precise of all
   bool ended;
@@ -95,7 +98,7 @@ struct wd_arena;
 // Takes memory from the arena for `n` targets, which must live until stopped; false when it is out.
 bool wd_sweep_init(struct wd_sweep *s, struct wd_loop *loop, struct wd_arena *arena);
 
-// Opens the sockets and begins. WD_OK, or an error with its reason in s->detail.
+// Opens the sockets and begins. WD_OK, or an error with its reason in s->detail where none could be opened.
 enum wd_err wd_sweep_start(struct wd_sweep *s);
 
 // Lets go of sockets and timer. No harm before the start and twice.

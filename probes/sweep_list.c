@@ -25,12 +25,21 @@ static uint32_t count(const struct wd_sweep_list *l, const char *text, struct wd
   return wd_addr_range_parse(range, text, l->port, wrong, WRONG) ? range->count : 0;
 }
 
+// Takes in a target's address, unless the options leave it out.
+static void admit(const struct wd_sweep_list *l, struct wd_sweep_target *target, const struct wd_addr *to) {
+  int family = wd_resolve_family(l->opts);
+  target->to = *to;
+  wd_addr_specify(&target->to);
+  if (family == AF_UNSPEC || family == wd_addr_family(to)) return;
+  target->off = true;
+  target->err = WD_E_LOCAL;
+}
+
 static bool add_single(struct wd_sweep_list *l, struct wd_sweep_target *target, const char *text, char *wrong) {
   struct wd_hostport at;
-  if (l->port < 0 && wd_addr_parse(&target->to, text, 0)) return true;
   if (!wd_hostport_split(&at, text, l->port < 0 ? WD_PORT_NONE : l->port, wrong, WRONG)) return false;
   if (at.literal) {
-    target->to = at.addr;
+    admit(l, target, &at.addr);
     return true;
   }
   struct wd_sweep_look_up *u = wd_arena_alloc(l->arena, sizeof(*u));
@@ -70,7 +79,10 @@ const char *wd_sweep_list_read(struct wd_sweep_list *l) {
       continue;
     }
     count(l, text, &range, wrong);
-    for (uint32_t k = 0; k < range.count; k++) l->targets[l->n++].to = wd_addr_range_nth(&range, k);
+    for (uint32_t k = 0; k < range.count; k++) {
+      struct wd_addr to = wd_addr_range_nth(&range, k);
+      admit(l, &l->targets[l->n++], &to);
+    }
   }
   return NULL;
 }
@@ -83,9 +95,15 @@ static void settle(struct wd_sweep_look_up *u, enum wd_err err) {
   struct wd_sweep_list *l = u->list;
   struct wd_sweep_target *target = &l->targets[u->target];
   wd_timer_stop(&l->loop->timers, &u->deadline);
-  target->err = err;
-  if (!err && !wd_addr_from_sockaddr(&target->to, (const struct sockaddr *)&u->resolve.addresses[0].sa, u->resolve.addresses[0].len))
-    target->err = WD_E_LOCAL;
+  struct wd_addr to = {0};
+  if (!err && !wd_addr_from_sockaddr(&to, (const struct sockaddr *)&u->resolve.addresses[0].sa, u->resolve.addresses[0].len))
+    err = WD_E_LOCAL;
+  if (err) {
+    target->off = true;
+    target->err = (uint8_t)err;
+  } else {
+    admit(l, target, &to);
+  }
   wd_resolve_clear(&u->resolve);
   l->open--;
   look_up_more(l);

@@ -32,8 +32,7 @@ void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err) {
   if (s->state[slot] == WD_SWEEP_WAIT) s->waiting--;
   s->state[slot] = WD_SWEEP_ERROR;
   s->at[slot] = err;
-  s->errors++;
-  wd_sweep_target_of(s, slot)->err = err;
+  wd_sweep_target_of(s, slot)->err = (uint8_t)err;
 }
 
 static void note_hardware(struct wd_sweep *s, uint32_t slot, wd_ns at) {

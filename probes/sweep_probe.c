@@ -80,7 +80,7 @@ static bool write_errors(struct wd_sweep_op *op) {
     bool answered = false;
     for (uint32_t k = 0; k < s->opts.count; k++) answered = answered || times[i * s->opts.count + k] != WD_NONE;
     if (answered) continue;
-    errors[i] = s->targets[i].err ? s->targets[i].err : WD_E_TIMEOUT;
+    errors[i] = s->targets[i].err ? (enum wd_err)s->targets[i].err : WD_E_TIMEOUT;
     op->result.errors.n = s->n;
   }
   return true;
@@ -126,12 +126,17 @@ static void swept(struct wd_sweep *s) {
     wd_probe_done(&op->probe, WD_OK, NULL);
     return;
   }
-  // One target speaks for itself, and for all where all had the same fate.
+  // Where all had the same fate, it is the sweep's.
   enum wd_err first = ((const enum wd_err *)r->errors.items)[0];
   bool same = true;
   for (uint32_t i = 1; i < s->n; i++) same = same && ((const enum wd_err *)r->errors.items)[i] == first;
-  wd_probe_done(&op->probe, same ? first : WD_E_TIMEOUT, "none of %u targets answered%s%s", s->n, same && s->n > 1 ? ", each " : "",
-                same && s->n > 1 ? wd_err_name(first) : "");
+  if (s->n == 1 && first == WD_E_TIMEOUT)
+    wd_probe_done(&op->probe, first, "no answer within %g s", (double)s->opts.timeout / 1e9);
+  else if (s->n == 1)
+    wd_probe_done(&op->probe, first, NULL);
+  else
+    wd_probe_done(&op->probe, same ? first : WD_E_TIMEOUT, "none of %u targets answered%s%s", s->n, same ? ", each " : "",
+                  same ? wd_err_name(first) : "");
 }
 
 // ---- beginning and end ----

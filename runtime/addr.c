@@ -120,6 +120,13 @@ bool wd_addr_equal(const struct wd_addr *a, const struct wd_addr *b) {
   return wd_addr_same_host(a, b) && wd_addr_port(a) == wd_addr_port(b);
 }
 
+void wd_addr_specify(struct wd_addr *addr) {
+  if (wd_addr_family(addr) == AF_INET && addr->v4.sin_addr.s_addr == htonl(INADDR_ANY))
+    addr->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  else if (wd_addr_family(addr) == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&addr->v6.sin6_addr))
+    addr->v6.sin6_addr = in6addr_loopback;
+}
+
 // "'text' ..." into error; always false, so that a check reads as one line.
 __attribute__((format(printf, 4, 5))) static bool refuse(char *error, size_t size, const char *text, const char *format, ...) {
   char shown[96], reason[192];

@@ -60,6 +60,9 @@ bool wd_addr_same_host(const struct wd_addr *a, const struct wd_addr *b);
 // The same host and port.
 bool wd_addr_equal(const struct wd_addr *a, const struct wd_addr *b);
 
+// The unspecified address means this machine, which answers by its loopback address: puts that in its place.
+void wd_addr_specify(struct wd_addr *addr);
+
 // Splits "host", "host:port", "192.0.2.1:80", "[::1]:443", "::1". `default_port` is used where the text has none; or WD_PORT_REQUIRED, WD_PORT_NONE.
 // False with a message in `error` that quotes the text and says what to write.
 bool wd_hostport_split(struct wd_hostport *out, const char *text, int default_port, char *error, size_t error_size);

@@ -2,7 +2,6 @@
 #include "runtime/addr_range.h"
 
 #include <arpa/inet.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@ bool wd_addr_range_is(const char *text) {
   char head[TEXT];
   struct wd_addr any;
   size_t skip = text[0] == '[', n = strcspn(text + skip, "/-");
+  if (wd_addr_parse(&any, text, 0)) return false; // the name of a zone may have a dash
   if (text[skip + n] == '\0' || n >= sizeof(head)) return false;
   memcpy(head, text + skip, n);
   head[n] = '\0';

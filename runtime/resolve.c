@@ -215,8 +215,7 @@ static void look_up(struct wd_resolve *r, const char *name, int family, const ch
   q->waiters_end = &r->next;
 }
 
-// The family that the options leave; a source address allows its own only.
-static int family_of(const struct wd_common_opts *o) {
+int wd_resolve_family(const struct wd_common_opts *o) {
   struct wd_addr source;
   if (o && o->family == WD_FAMILY_4) return AF_INET;
   if (o && o->family == WD_FAMILY_6) return AF_INET6;
@@ -226,7 +225,7 @@ static int family_of(const struct wd_common_opts *o) {
 void wd_resolve_start(struct wd_loop *loop, struct wd_resolve *r) {
   const struct wd_common_opts *o = r->opts;
   const struct wd_resolver_opts *resolver = o ? o->resolver : NULL;
-  int family = family_of(o);
+  int family = wd_resolve_family(o);
   char name[WD_HOST_TEXT], server[WD_ADDR_TEXT] = "", shown[80], why[160];
   struct wd_hostport at;
   struct wd_addr addr;

@@ -38,6 +38,9 @@ struct wd_resolve {
   struct wd_resolve *next;
 };
 
+// The family that the options leave, else AF_UNSPEC; a source address allows its own only.
+int wd_resolve_family(const struct wd_common_opts *o);
+
 void wd_resolve_start(struct wd_loop *loop, struct wd_resolve *r);
 
 // Forgets the look-up: `done` is not called any more. No harm when it is done or was never started.
