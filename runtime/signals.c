@@ -1,4 +1,4 @@
-// From the kernel's signals to tasks. The handler only writes flags and wakes the loop.
+// From the kernel's signals to tasks. The handler only writes flags, sets a hook (which Lua allows it to) and wakes the loop.
 #include "runtime/signals.h"
 
 #include <string.h>
@@ -43,6 +43,7 @@ static void handler(int number) {
     else
       pending[i] = 1;
   }
+  if (the_vm->interrupt || the_vm->breaking) wd_task_interrupt(the_vm);
   wd_loop_wake(the_vm->loop);
 }
 

@@ -2,6 +2,8 @@
 #include "runtime/task.h"
 
 #include <lauxlib.h>
+#include <lualib.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +37,8 @@ void wd_task_wake(struct wd_task *t) {
 
 // Ends a script that a signal must end, however deep in pure Lua it is. A yield out of the hook
 // cannot be caught by pcall; where Lua cannot yield, an error is raised again at every instruction
-// until a place is reached where it can.
+// until a place is reached where it can. A hook makes Lua half as fast again, so a task gets it when
+// the signal comes; a coroutine of the user's own, which no signal handler finds, has it always.
 static void count_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   struct wd_vm *vm = wd_vm_of(L);
@@ -45,6 +48,16 @@ static void count_hook(lua_State *L, lua_Debug *ar) {
     lua_yield(L, 0);
   else
     luaL_error(L, "interrupted");
+}
+
+void wd_task_interrupt(struct wd_vm *vm) {
+  if (vm->current) lua_sethook(vm->current->co, count_hook, LUA_MASKCOUNT, 1);
+}
+
+static void make_current(struct wd_vm *vm, struct wd_task *t) {
+  vm->current = t;
+  atomic_signal_fence(memory_order_seq_cst); // a signal comes before the next line, or finds the task
+  if (vm->interrupt && !lua_gethook(t->co)) lua_sethook(t->co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
 }
 
 struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent) {
@@ -57,7 +70,6 @@ struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent) {
   lua_setiuservalue(L, -(nargs + 3), 1);
   if (!lua_checkstack(t->co, nargs + LUA_MINSTACK)) wd_vm_error(L, "task.spawn: too many arguments");
   lua_xmove(L, t->co, nargs + 1);
-  lua_sethook(t->co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
   lua_pushvalue(L, -1);
   t->ref = luaL_ref(L, LUA_REGISTRYINDEX); // from here on nothing raises
   t->state = WD_TASK_READY;
@@ -163,7 +175,7 @@ static void finish(struct wd_task *t, enum wd_task_end end) {
   t->end = end;
   if (end == WD_END_ERROR) t->trace = wd_vm_traceback(vm, t->co);
   if (end != WD_END_OK) {
-    vm->current = t;
+    make_current(vm, t);
     int rc = close_coroutine(t);
     vm->current = NULL;
     if (end == WD_END_CANCELLED && rc != LUA_OK && !vm->interrupt) {
@@ -190,7 +202,7 @@ static void step(struct wd_task *t) {
   int nargs = t->nargs, nresults = 0;
   t->nargs = 0;
   t->state = WD_TASK_RUNNING;
-  vm->current = t;
+  make_current(vm, t);
   vm->resumes++;
   if (vm->gc_stress) lua_gc(vm->L, LUA_GCCOLLECT);
   int rc = lua_resume(t->co, vm->L, nargs, &nresults);
@@ -275,6 +287,20 @@ int wd_task_push_results(lua_State *L, struct wd_task *t) {
   return t->end == WD_END_ERROR ? lua_error(L) : n;
 }
 
+// coroutine.create or coroutine.wrap (the upvalue), with a coroutine that can be interrupted.
+static int l_coroutine(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, 1, 1);
+  lua_State *co = lua_tothread(L, 1);
+  if (!co && lua_getupvalue(L, 1, 1)) co = lua_tothread(L, -1); // wrap's function holds it
+  if (co) lua_sethook(co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
+  lua_settop(L, 1);
+  return 1;
+}
+
 static int l_gc(lua_State *L) {
   struct wd_task *t = lua_touserdata(L, 1);
   free(t->trace);
@@ -287,5 +313,12 @@ void wd_task_setup(lua_State *L) {
   luaL_newmetatable(L, wd_task_metatable);
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
-  lua_pop(L, 1);
+  lua_getglobal(L, LUA_COLIBNAME);
+  for (int i = 0; i < 2; i++) {
+    static const char *const makers[] = {"create", "wrap"};
+    lua_getfield(L, -1, makers[i]);
+    lua_pushcclosure(L, l_coroutine, 1);
+    lua_setfield(L, -2, makers[i]);
+  }
+  lua_pop(L, 2);
 }

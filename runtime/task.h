@@ -58,6 +58,9 @@ void wd_task_cancel(struct wd_task *t);
 // Ends all tasks that are live.
 void wd_task_cancel_all(struct wd_vm *vm);
 
+// Ends what runs now at its next instruction, where vm->interrupt or vm->breaking says so; may be called from a signal handler.
+void wd_task_interrupt(struct wd_vm *vm);
+
 // Runs what is ready, once over the list; the loop's run_ready hook (ctx is the vm).
 void wd_task_run_ready(void *ctx);
 
@@ -71,5 +74,5 @@ void wd_task_unawait(struct wd_waiter *w);
 // Pushes the results of a task that is done, or raises its error. [-0, +n, v]
 int wd_task_push_results(lua_State *L, struct wd_task *t);
 
-// Closes a coroutine's to-be-closed variables. For task.c's users of coroutines.
+// Once a state, after its libraries are open.
 void wd_task_setup(lua_State *L);

@@ -138,8 +138,8 @@ static int l_open(lua_State *L) {
   struct wd_vm *vm = lua_touserdata(L, 1);
   lua_gc(L, LUA_GCSTOP);
   wd_op_setup(L);
-  wd_task_setup(L);
   wd_modules_open(L);
+  wd_task_setup(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_getfield(L, -1, "package");
   lua_getfield(L, -1, "searchers");

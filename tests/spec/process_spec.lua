@@ -178,7 +178,14 @@ describe("a signal", function()
     assert.equal(130, (run_and_signal("INT", "while true do end")))
     assert.equal(130, (run_and_signal("TERM", "while true do pcall(function() while true do end end) end")))
     assert.equal(130, (run_and_signal("INT", "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()")))
+    assert.equal(130, (run_and_signal("INT", "local co = coroutine.create(function() while true do pcall(function() while true do end end) end end) "
+      .. "while true do coroutine.resume(co) end")))
     assert.equal(130, (run_and_signal("INT", "table.sort({3, 2, 1, 5, 4}, function(a, b) while true do end end)")))
+  end)
+
+  it("ends a script whose closing variables never end", function()
+    local endless = "local never <close> = setmetatable({}, {__close = function() while true do end end}) "
+    assert.equal(130, (run_and_signal("INT", endless .. "task.sleep(1000)", true)))
   end)
 
   it("that is sent twice at once is one, as timeout(1) sends it to the process and to its group", function()
