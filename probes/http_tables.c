@@ -51,14 +51,15 @@ const struct wd_desc wd_http_opts_desc = {"http.request", opts_fields, sizeof(st
 static const struct wd_field timings_fields[] = {
     WD_FIELD(T, dns, "dns_ms", WD_T_MS, .help = "looking up the name"),
     WD_FIELD(T, fallback, "fallback_ms", WD_T_MS, .help = "waiting for addresses before the one that connected"),
-    WD_FIELD(T, connect, "connect_ms", WD_T_MS, .help = "SYN to connected"),
+    WD_FIELD(T, connect, "connect_ms", WD_T_MS, .help = WD_CONNECT_HELP),
+    WD_FIELD(T, connect_wall, "connect_wall_ms", WD_T_MS, .help = WD_CONNECT_WALL_HELP),
     WD_FIELD(T, proxy, "proxy_ms", WD_T_MS, .help = "asking the proxy for a tunnel"),
     WD_FIELD(T, tls, "tls_ms", WD_T_MS, .help = "TLS handshake"),
     WD_FIELD(T, quic, "quic_ms", WD_T_MS, .help = "QUIC handshake, over HTTP/3 in place of connect and TLS"),
     WD_FIELD(T, request, "request_ms", WD_T_MS, .help = "sending the request"),
     WD_FIELD(T, ttfb, "ttfb_ms", WD_T_MS, .help = "request sent to the first byte of the answer"),
     WD_FIELD(T, transfer, "transfer_ms", WD_T_MS, .help = "first to last byte of the answer"),
-    WD_FIELD(T, total, "total_ms", WD_T_MS, .help = "all phases above together"),
+    WD_FIELD(T, total, "total_ms", WD_T_MS, .help = "all phases together; connect_wall_ms is none of them"),
     {0}};
 #undef T
 static const struct wd_desc timings_desc = {"timings", timings_fields, sizeof(struct wd_transfer_times)};

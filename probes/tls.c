@@ -60,7 +60,8 @@ static void opened(struct wd_stream *s) {
 static void secured(struct wd_stream *s) {
   struct tls_connect *t = of(s->probe);
   t->result.common.latency = s->result->timings.connect + s->result->timings.tls;
-  s->result->quality.timestamp_source = "user"; // that of the handshake
+  s->result->quality.timestamp_source = "user"; // that of the handshake, whose error nobody knows
+  s->result->quality.uncertainty = WD_NONE;
   if (wd_stream_trusts(s)) wd_stream_done(s, WD_OK, NULL, false);
 }
 

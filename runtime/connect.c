@@ -102,14 +102,14 @@ static void fail_local(struct wd_connect_attempt *a, int err) {
 
 static void won(struct wd_connect_attempt *a) {
   struct wd_connect *c = a->owner;
-  wd_ns took = wd_clock_real() - a->began;
+  c->wall = wd_clock_real() - a->began;
   c->fd = a->watch.fd;
   c->peer = a->to;
   c->err = WD_OK;
   wd_connect_tcp_info(c->fd, &c->tcp);
   // No later than our own clock saw the connection: anything else is not the time of this handshake.
-  c->kernel_time = c->tcp.rtt != WD_NONE && c->tcp.rtt <= took;
-  c->connect = c->kernel_time ? c->tcp.rtt : took;
+  c->kernel_time = c->tcp.rtt != WD_NONE && c->tcp.rtt <= c->wall;
+  c->connect = c->kernel_time ? c->tcp.rtt : c->wall;
   if (a != c->attempts) c->fallback = a->began - c->began;
   wd_watch_stop(&a->watch);
   wd_route_hear_icmp(c->fd, wd_addr_family(&a->to), false);
@@ -206,7 +206,7 @@ void wd_connect_start(struct wd_loop *loop, struct wd_connect *c) {
   c->err = WD_OK;
   c->fd = -1;
   c->peer = (struct wd_addr){0};
-  c->dns = c->fallback = c->connect = WD_NONE;
+  c->dns = c->fallback = c->connect = c->wall = WD_NONE;
   c->dns_shared = c->reset = c->kernel_time = false;
   c->tcp = (struct wd_tcp_info){.rtt = WD_NONE, .retransmits = WD_NONE};
   c->attempts = NULL;

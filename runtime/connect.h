@@ -10,12 +10,20 @@
 // The next address is tried after this long, or as soon as an attempt failed (RFC 8305 section 5).
 #define WD_CONNECT_STAGGER (250 * WD_MS)
 
+// How far off the kernel's round trip of a handshake is, 99 of 100 times: it has a resolution of 1 us, and what passes between the kernel's
+// reading and the wire comes on top (measured against captures, also on a machine that had other work).
+#define WD_CONNECT_ERROR (25 * WD_US)
+
 // What TCP_INFO says of a connection. `rtt` is that of the handshake; WD_NONE where a SYN or its
 // answer was sent again, for then the kernel cannot tell which one was answered.
 struct wd_tcp_info {
   wd_ns rtt;
   int64_t retransmits; // segments sent again so far, SYNs too
 };
+
+// What results say of `connect` and `wall`, wherever they carry them.
+#define WD_CONNECT_HELP "SYN to connected, by the kernel's clock; by waddle's where a SYN was sent again (tcp.retransmits)"
+#define WD_CONNECT_WALL_HELP "the same by waddle's clock, until it came to see the connection; no phase of its own"
 
 struct wd_connect_attempt;
 
@@ -34,6 +42,7 @@ struct wd_connect {
   wd_ns dns;             // the look-up; WD_NONE where nothing was asked
   wd_ns fallback;        // from the first attempt to the one that won; WD_NONE where it was the first
   wd_ns connect;         // SYN to connected; WD_NONE on failure
+  wd_ns wall;            // the same by our own clock: until we came to see it; WD_NONE on failure
   bool dns_shared;       // the look-up was in flight already, for somebody else
   bool reset;            // connected, and reset by the peer before anybody looked; the error is not on the socket any more
   bool kernel_time;      // `connect` is the kernel's measure, not that of our wake-up

@@ -51,7 +51,7 @@ const struct wd_desc wd_resolver_desc = {"resolver", resolver_fields, sizeof(str
 #define Q struct wd_quality
 static const struct wd_field quality_fields[] = {
   WD_FIELD(Q, timestamp_source, "timestamp_source", WD_T_STR, .help = "hardware, kernel or user: whose clock readings the figure is made of, the least exact of them"),
-  WD_FIELD(Q, uncertainty, "uncertainty_ms", WD_T_MS, .help = "how far off the figure may be, where that is known"),
+  WD_FIELD(Q, uncertainty, "uncertainty_ms", WD_T_MS, .help = "how far off the figure may be, 99 times of 100, where that is known"),
   WD_FIELD(Q, sched_lag, "sched_lag_ms", WD_T_MS, .help = "how much later than planned the probe started"),
   WD_FIELD(Q, loop_lag, "loop_lag_ms", WD_T_MS, .help = "worst delay of waddle's own loop while the probe ran"),
   WD_FIELD(Q, cpu_throttled, "cpu_throttled", WD_T_BOOL,

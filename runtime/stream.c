@@ -43,10 +43,13 @@ static void note_connect(struct wd_stream *s) {
   r->timings.dns = s->connect.dns;
   r->timings.fallback = s->connect.fallback;
   r->timings.connect = s->connect.connect;
+  r->timings.connect_wall = s->connect.wall;
   if (s->connect.dns_shared) r->dns_shared = 1;
   note_tcp(s, &s->connect.tcp);
   r->tcp.rtt = s->connect.tcp.rtt;
-  if (s->connect.fd >= 0) r->quality.timestamp_source = s->connect.kernel_time ? "kernel" : "user";
+  if (s->connect.fd < 0) return;
+  r->quality.timestamp_source = s->connect.kernel_time ? "kernel" : "user";
+  r->quality.uncertainty = s->connect.kernel_time ? WD_CONNECT_ERROR : WD_NONE;
 }
 
 void wd_stream_done(struct wd_stream *s, enum wd_err err, const char *detail, bool abort) {
@@ -143,7 +146,7 @@ static void on_connected(struct wd_connect *c) {
 
 void wd_stream_start(struct wd_stream *s, struct wd_probe_op *p, struct wd_stream_result *result, const char *target, int default_port) {
   struct wd_common_result *r = wd_probe_result(p);
-  struct wd_stream_timings none = {WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE};
+  struct wd_stream_timings none = {WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE};
   char error[256];
   s->probe = p;
   s->result = result;

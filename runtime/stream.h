@@ -8,7 +8,7 @@
 #include "runtime/tls.h"
 
 struct wd_stream_timings {
-  wd_ns dns, fallback, connect, starttls, tls, banner, dialogue;
+  wd_ns dns, fallback, connect, connect_wall, starttls, tls, banner, dialogue;
 };
 
 struct wd_stream_tcp {
@@ -38,7 +38,8 @@ extern const struct wd_desc wd_stream_tcp_desc;
 #define WD_STREAM_TIMINGS_CONNECT(st)                                                                                     \
   WD_FIELD(st, dns, "dns_ms", WD_T_MS, .help = "looking up the name; absent for an address"),                             \
     WD_FIELD(st, fallback, "fallback_ms", WD_T_MS, .help = "waiting on addresses that did not connect"),                  \
-    WD_FIELD(st, connect, "connect_ms", WD_T_MS, .help = "SYN to connected")
+    WD_FIELD(st, connect, "connect_ms", WD_T_MS, .help = WD_CONNECT_HELP),                                                    \
+    WD_FIELD(st, connect_wall, "connect_wall_ms", WD_T_MS, .help = WD_CONNECT_WALL_HELP)
 #define WD_STREAM_TIMINGS_TLS(st) WD_FIELD(st, tls, "tls_ms", WD_T_MS, .help = "the TLS handshake")
 
 struct wd_stream {

@@ -87,6 +87,7 @@ static void note_connect(struct wd_transfer_inner *in) {
   in->t->tcp.retransmits = c->tcp.retransmits;
   in->t->tcp.rtt = c->tcp.rtt;
   in->t->peer = c->peer;
+  in->t->times.connect_wall = c->wall;
   if (c->started == 0) return;
   in->literal = in->literal || c->dns == WD_NONE; // a kept answer: nobody was asked
   in->first_attempt = c->began;
@@ -307,7 +308,7 @@ static void clear_answers(struct wd_transfer *t) {
   t->body_bytes = 0;
   t->looked_twice = t->truncated = t->one_read = t->reused = t->dns_shared = false;
   t->peer = (struct wd_addr){0};
-  t->times = (struct wd_transfer_times){WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE};
+  t->times = (struct wd_transfer_times){WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE, WD_NONE};
   t->tcp = (struct wd_transfer_tcp){WD_NONE, WD_NONE, WD_NONE};
   t->tls_facts = NULL;
   t->jar_after = (struct wd_list){0};

@@ -17,7 +17,7 @@ enum wd_http_version { WD_HTTP_AUTO, WD_HTTP_1_1, WD_HTTP_2, WD_HTTP_3 };
 struct wd_transfer_times {
   wd_ns dns;      // the look-up
   wd_ns fallback; // waiting for addresses before the one that connected
-  wd_ns connect;  // SYN to connected
+  wd_ns connect;  // SYN to connected, by the kernel's clock where that can be trusted
   wd_ns proxy;    // asking a proxy for a tunnel
   wd_ns tls;      // the TLS handshake
   wd_ns quic;     // over HTTP/3 in place of connect and tls
@@ -25,6 +25,7 @@ struct wd_transfer_times {
   wd_ns ttfb;     // until the first byte of the answer
   wd_ns transfer; // the answer
   wd_ns total;
+  wd_ns connect_wall; // SYN until we came to see the connection, by our clock; no phase
 };
 
 // What the kernel says of the TCP connection at the end of the transfer; WD_NONE = not known.

@@ -1,13 +1,18 @@
 -- A stall of our own, a busy loop of 200 ms in the script: what was in flight says so, and only that; nothing is lost or late for it, and
 -- figures made of the kernel's readings stay what they are. Timeouts of packets are shorter than the stall.
 
+local dns = require "waddle.dns"
+local http = require "waddle.http"
 local icmp = require "waddle.icmp"
+local sim = require "tests.support.sim"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
+local tcp = require "waddle.tcp"
 local udp = require "waddle.udp"
 
 local STALL_S, STALL_MS = 0.2, 200
 local FLAGGED_MS = 150 -- well over what a busy machine does by itself, under the part of the stall that anything was in flight for
+local NEAR_MS = 2 -- of the kernel's stamps and a capture's: a busy machine may interrupt the way from one to the other
 local PASSES = 12 -- more than the loop needs from the call of a probe to its first packet
 
 local function stall()
@@ -31,7 +36,10 @@ end
 
 describe("a stall of our own", function()
   setup(function()
-    icmp.ping("127.0.0.1", {count = 1}) -- opens the socket of its family, which is kept
+    -- what is opened by the first probe and kept
+    icmp.ping("127.0.0.1", {count = 1})
+    dns.query("a.test", {server = "127.0.0.1:1", timeout = 0.05})
+    http.get("http://127.0.0.1:1/")
   end)
 
   it("marks the packets of a series that were in flight, and only those", function()
@@ -77,6 +85,78 @@ describe("a stall of our own", function()
       assert.is_true(marked >= 1 and marked < PASSES, marked)
     end)
   end
+
+  -- Calls `probe` over and over, one after the other, until runs.enough: a list of {began=, ended=, result=}.
+  local function keep_probing(runs, probe)
+    while not runs.enough do
+      local run = {began = task.now()}
+      runs[#runs + 1] = run
+      run.result = probe()
+      run.ended = task.now()
+    end
+  end
+
+  -- Whether the last run of each list is in the midst of the 30 ms that it takes, so that none ends in this pass of the loop.
+  local function all_in_flight(lists)
+    for _, runs in ipairs(lists) do
+      local for_s = task.now() - runs[#runs].began
+      if #runs < 4 or for_s < 0.005 or for_s > 0.025 then
+        return false
+      end
+    end
+    return true
+  end
+
+  -- The one run of these that was under way during the stall from `from` to `to`, by its own word and by the times.
+  local function the_marked(runs, from, to)
+    local marked
+    for i, run in ipairs(runs) do
+      assert.is_true(run.result.success, run.result.error_detail)
+      local during = run.began < from and run.ended > to
+      assert.equal(during, flagged(run.result.quality))
+      marked = during and i or marked
+    end
+    return marked
+  end
+
+  it("marks the probes that were under way, whatever they measure, and no phase that the kernel timed has it", function()
+    local url = spec.url("http", "/delay/30")
+    local from, to
+    local connects, queries, requests = {}, {}, {}
+    local lists = {connects, queries, requests}
+    local truth = sim.run("10.77.20.0/24 delay=30ms", function()
+      local jobs = {
+        task.spawn(keep_probing, connects, function() return tcp.connect "10.77.20.1:80" end),
+        task.spawn(keep_probing, queries, function() return dns.query("a.test", {server = "10.77.20.2"}) end),
+        task.spawn(keep_probing, requests, function() return http.get(url) end),
+      }
+      task.sleep(0)
+      spec.eventually(function() return all_in_flight(lists) end)
+      from = task.now()
+      stall()
+      to = task.now()
+      task.sleep(0.1)
+      for i, job in ipairs(jobs) do
+        lists[i].enough = true
+        job:join()
+      end
+    end)
+    for _, runs in ipairs(lists) do
+      assert.is_not_nil(the_marked(runs, from, to))
+    end
+    assert.is_true(connects[the_marked(connects, from, to)].result.timings.connect_wall_ms >= FLAGGED_MS)
+    for i, run in ipairs(connects) do
+      local r = run.result
+      assert.equal("kernel", r.quality.timestamp_source)
+      assert.near(truth["10.77.20.1"][i].wire_ms, r.latency_ms, NEAR_MS)
+      assert.is_true(r.timings.connect_wall_ms >= r.timings.connect_ms)
+    end
+    for i, run in ipairs(queries) do
+      if run.result.quality.timestamp_source == "kernel" then
+        assert.near(truth["10.77.20.2"][i].wire_ms, run.result.latency_ms, NEAR_MS)
+      end
+    end
+  end)
 
   it("is no lag of a packet that never left", function()
     local _ = spec.value("private") -- where there is no route

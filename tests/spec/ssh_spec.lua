@@ -42,6 +42,8 @@ describe("ssh.connect", function()
     assert.is_true(result.timings.banner_ms >= 190)
     assert.is_true(result.latency_ms < 190)
     assert.equal(result.timings.connect_ms, result.latency_ms)
+    assert.equal("kernel", result.quality.timestamp_source)
+    assert.is_true(result.timings.connect_wall_ms >= result.timings.connect_ms)
   end)
 
   it("takes lines before the banner, drips, and a bare line feed", function()

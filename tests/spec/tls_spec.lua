@@ -36,6 +36,8 @@ describe("tls.connect", function()
     assert.near(result.timings.connect_ms + result.timings.tls_ms, result.latency_ms, 1e-6)
     assert.is_true(result.timings.tls_ms > result.timings.connect_ms) -- cryptography against one packet on the loopback
     assert.equal("user", result.quality.timestamp_source)
+    assert.is_nil(result.quality.uncertainty_ms)
+    assert.is_true(result.timings.connect_wall_ms >= result.timings.connect_ms)
     assert.is_number(result.tcp.rtt_ms)
   end)
 
