@@ -24,6 +24,10 @@ wd_ns wd_clock_real(void) {
   return read_clock(CLOCK_MONOTONIC);
 }
 
+wd_ns wd_clock_suspended(void) {
+  return clock_state.is_virtual ? 0 : read_clock(CLOCK_BOOTTIME) - read_clock(CLOCK_MONOTONIC);
+}
+
 int64_t wd_clock_wall_us(void) {
   if (clock_state.is_virtual) return clock_state.now / WD_US + clock_state.wall_offset_us;
   return read_clock(CLOCK_REALTIME) / WD_US;

@@ -9,6 +9,9 @@ wd_ns wd_clock_now(void);
 // Nanoseconds on CLOCK_MONOTONIC even under a virtual clock: for waiting on real sockets.
 wd_ns wd_clock_real(void);
 
+// Nanoseconds the machine has spent suspended since it started, which the monotonic clock leaves out; 0 under a virtual clock.
+wd_ns wd_clock_suspended(void);
+
 // Microseconds since the epoch; under a virtual clock it moves with wd_clock_now.
 int64_t wd_clock_wall_us(void);
 

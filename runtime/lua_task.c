@@ -200,6 +200,13 @@ static int l_current(lua_State *L) {
   return 1;
 }
 
+// alone() -> whether the calling task has nothing that would end with it or fail it: no children left, and none that failed.
+static int l_alone(lua_State *L) {
+  const struct wd_task *t = wd_task_check(L, "task.alone");
+  lua_pushboolean(L, !t->children && !t->child_failed);
+  return 1;
+}
+
 // foreground(task): Ctrl-C ends this task and what it spawns, even in pure Lua, but not the script.
 static int l_foreground(lua_State *L) {
   check_task(L, 1, "task.foreground")->foreground = true;
@@ -221,7 +228,7 @@ int wd_open_task(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"spawn_under", l_spawn_under},
                                        {"sleep", l_sleep},     {"now", l_now},   {"wait", l_wait},
                                        {"park", l_park},   {"wake", l_wake},       {"check", l_check}, {"current", l_current},
-                                       {"foreground", l_foreground},
+                                       {"foreground", l_foreground}, {"alone", l_alone},
                                        {NULL, NULL}};
   static const luaL_Reg methods[] = {{"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
   luaL_getmetatable(L, wd_task_metatable);

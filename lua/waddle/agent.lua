@@ -63,22 +63,11 @@ local function load_site(path)
   return site.declared()
 end
 
--- The site's targets of the types that run; a probe function is of no type.
-local function wanted_targets(all, types)
-  local wanted = {}
-  for _, target in ipairs(all) do
-    if not target.test_type or types[target.test_type] then
-      wanted[#wanted + 1] = target
-    end
-  end
-  return wanted
-end
-
 local function control_commands(state)
   return {
     status = function()
       return {version = core.version, uptime_s = task.now() - state.started, targets = #state.runner.rows, runs = state.runner.counts,
-        running = state.runner.running, upload = state.uploader:status()}
+        running = state.runner.places.taken, upload = state.uploader:status()}
     end,
     stats = core.stats,
   }
@@ -125,7 +114,7 @@ local function work(state, scheduled)
   end)
   task.wait {working, state.watcher}
   if state.signal then
-    log("info", "SIG%s: stopping, %d probes in flight", state.signal, state.runner.running)
+    log("info", "SIG%s: stopping, %d probes in flight", state.signal, state.runner.places.taken)
     state.runner:stop()
     task.wait({working}, GRACE_S)
     working:cancel()
@@ -182,26 +171,36 @@ local function describe_period(settings, scheduled)
   return settings.period and ("every %g s"):format(settings.period) or scheduled and "on their schedules" or "once"
 end
 
--- The runner with the configured targets and those of the site; nil and a message for what cannot be run.
+-- The runner with the configured targets and those of the site that are of a type that runs (a probe function is of no type); nil and a
+-- message for what cannot be run.
 local function build_runner(state, settings, declared)
   local sinks = {site.put_into(state.uploader)}
   table.move(declared.sinks, 1, #declared.sinks, 2, sinks)
-  state.runner = runner.new {transforms = declared.transforms, on_change = declared.on_change, sinks = sinks}
-  for _, list in ipairs {settings.targets, wanted_targets(declared.targets, settings.types)} do
+  state.runner = runner.new {transforms = declared.transforms, on_change = declared.on_change, sinks = sinks,
+    concurrency = settings.concurrency or declared.limits.concurrency,
+    concurrency_per_host = settings.concurrency_per_host or declared.limits.concurrency_per_host}
+  local targets = settings.targets
+  settings.targets = nil -- the runner has them
+  for _, list in ipairs {targets, declared.targets} do
     for _, target in ipairs(list) do
-      local row, message = state.runner:add(target, settings.period)
-      if not row then
+      local wanted = list == targets or not target.test_type or settings.types[target.test_type]
+      local added, message = true, nil
+      if wanted then
+        added, message = state.runner:add(target, settings.period)
+      end
+      if not added then
         return nil, ("%s: target %s: %s"):format(target.place or settings.site, target.target, message)
       end
     end
   end
+  site.forget()
   local scheduled = settings.period ~= nil or state.runner:has_schedule()
   sinks[#sinks + 1] = reporter(state, scheduled)
   sinks[#sinks + 1] = require("waddle.scenario").observe
   return state.runner, scheduled
 end
 
-local NOTHING = {targets = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
+local NOTHING = {targets = {}, limits = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
 
 -- Reads everything that can be wrong; gives the state, settings and whether there is a schedule, or nil and a message.
 local function prepare(input, state)

@@ -6,6 +6,7 @@ local duration = require "waddle.duration"
 local json = require "waddle.json"
 local nearest = require "waddle.nearest"
 local redact = require "waddle.redact"
+local rows = require "waddle.rows"
 local schedule = require "waddle.schedule"
 local target = require "waddle.target"
 
@@ -20,6 +21,7 @@ local DEFAULTS = {
   manager_url = "http://localhost:8080", test_server_url = "http://localhost:8081", run_seconds = 0,
   enable_http_test = true, enable_tcp_test = true, enable_udp_test = true, enable_icmp_test = true,
   device_serial = "", device_hostname = "",
+  concurrency = false, concurrency_per_host = false, -- not set
   http_targets = { "https://www.google.com" }, tcp_targets = {}, udp_targets = {}, icmp_targets = { "8.8.8.8" },
 }
 
@@ -84,6 +86,14 @@ function read.seconds(place, value)
   return seconds
 end
 
+function read.count(place, value)
+  local number = math.tointeger(type(value) == "string" and tonumber(value:match("^%s*(%d+)%s*$")) or value)
+  if not number or number < 1 then
+    fail(place, "expected a whole number from 1, got %s", shown(value))
+  end
+  return number
+end
+
 function read.url(place, value)
   local url = read.text(place, value)
   if not url:match("^%a[%w+.-]*://") then
@@ -125,7 +135,7 @@ local READERS = {
   auth_type = read.text, auth_jwt = read.text, auth_user = read.text, auth_pass = read.text, auth_apikey = read.text,
   manager_url = read.url, test_server_url = read.text, run_seconds = read.seconds,
   enable_http_test = read.boolean, enable_tcp_test = read.boolean, enable_udp_test = read.boolean,
-  enable_icmp_test = read.boolean, device_serial = read.text, device_hostname = read.text,
+  enable_icmp_test = read.boolean, concurrency = read.count, concurrency_per_host = read.count, device_serial = read.text, device_hostname = read.text,
   http_targets = read.list, tcp_targets = read.list, udp_targets = read.list, icmp_targets = read.list,
 }
 
@@ -243,7 +253,7 @@ end
 -- given must be the only one.
 -- Where a site file says what to probe, the default targets are not wanted.
 local function read_targets(settings, site)
-  local all, by_name = {}, {}
+  local all, by_name = rows.new(), {}
   for _, kind in ipairs(TYPES) do
     local list, enabled = settings[kind .. "_targets"], settings["enable_" .. kind .. "_test"].value
     local wanted = enabled and not (site and list.source == "default")
@@ -330,6 +340,8 @@ local function load(input, warn)
     auth = read_auth(settings),
     manager_url = settings.manager_url.value,
     period = period,
+    concurrency = settings.concurrency.value or nil,
+    concurrency_per_host = settings.concurrency_per_host.value or nil,
     targets = read_targets(settings, site),
     types = read_types(settings),
     device = { serial = settings.device_serial.value, hostname = settings.device_hostname.value },
@@ -366,6 +378,7 @@ end
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
 --   config.period      seconds between rounds, nil for a single round
+--   config.concurrency, config.concurrency_per_host  most probes at once, of all and to one host; nil where not set
 --   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique, `place`
 --                      says where it was written. The default targets are left out where there is a site file
 --   config.types       {http=, tcp=, udp=, icmp=}: which tests are on

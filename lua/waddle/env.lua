@@ -27,6 +27,7 @@ env.functions = {
   target = {"waddle.site", "target"},
   defaults = {"waddle.site", "defaults"},
   group = {"waddle.site", "group"},
+  limits = {"waddle.site", "limits"},
   every = {"waddle.site", "every"},
   cron = {"waddle.site", "cron"},
   blackout = {"waddle.site", "blackout"},

@@ -1,64 +1,64 @@
--- A binary heap of rows by their `due`: the next one first.
+-- A binary heap of numbers by when they are due: the next one first. Two plain arrays of numbers, which the garbage collector has
+-- nothing to look for in.
 
 local heap = {}
 heap.__index = heap
 
 function heap.new()
-  return setmetatable({n = 0}, heap)
+  return setmetatable({n = 0, ids = {}, dues = {}}, heap)
 end
 
-local function place(self, i, row)
-  self[i] = row
-  row.slot = i
-end
-
-local function up(self, i, row)
-  while i > 1 and self[i // 2].due > row.due do
-    place(self, i, self[i // 2])
+local function up(self, i, id, due)
+  local ids, dues = self.ids, self.dues
+  while i > 1 and dues[i // 2] > due do
+    ids[i], dues[i] = ids[i // 2], dues[i // 2]
     i = i // 2
   end
-  place(self, i, row)
+  ids[i], dues[i] = id, due
 end
 
-local function down(self, i, row)
-  while 2 * i <= self.n do
-    local child = 2 * i
-    if child < self.n and self[child + 1].due < self[child].due then
+local function down(self, i, id, due)
+  local ids, dues, n = self.ids, self.dues, self.n
+  local child = 2 * i
+  while child <= n do
+    local least = dues[child]
+    if child < n and dues[child + 1] < least then
       child = child + 1
+      least = dues[child]
     end
-    if self[child].due >= row.due then
+    if least >= due then
       break
     end
-    place(self, i, self[child])
-    i = child
+    ids[i], dues[i] = ids[child], least
+    i, child = child, 2 * child
   end
-  place(self, i, row)
+  ids[i], dues[i] = id, due
 end
 
---- push(row): row.due orders it; row.slot is the heap's own.
-function heap:push(row)
+--- push(id, due): puts a number in.
+function heap:push(id, due)
   self.n = self.n + 1
-  up(self, self.n, row)
+  up(self, self.n, id, due)
 end
 
---- first() -> the row with the least due, or nil.
+--- first() -> id, due of the one that is due next, or nil.
 function heap:first()
-  return self[1]
+  return self.ids[1], self.dues[1]
 end
 
---- pop() -> the row with the least due, taken out, or nil.
+--- pop(): takes the first one out.
 function heap:pop()
-  local row, last = self[1], self[self.n]
-  if not row then
-    return nil
+  local n = self.n
+  local id, due = self.ids[n], self.dues[n]
+  self.ids[n], self.dues[n], self.n = nil, nil, n - 1
+  if n > 1 then
+    down(self, 1, id, due)
   end
-  self[self.n] = nil
-  self.n = self.n - 1
-  if row ~= last then
-    down(self, 1, last)
-  end
-  row.slot = nil
-  return row
+end
+
+--- move(due): the first one is due then, no earlier than it was.
+function heap:move(due)
+  down(self, 1, self.ids[1], due)
 end
 
 return heap

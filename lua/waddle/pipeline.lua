@@ -2,6 +2,7 @@
 -- What must hold: nothing a script's function does, wait or raise or leave tasks behind, holds up another sink or the
 -- schedule, or ends the program. Each sink gets its results in their order.
 
+local fifo = require "waddle.fifo"
 local redact = require "waddle.redact"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
@@ -49,7 +50,7 @@ end
 -- transform_errors=, sink_errors=, sink_dropped=}}: its sinks work in tasks under the calling one. The lists may grow.
 function pipeline.new(opts)
   return setmetatable({transforms = opts.transforms, sinks = opts.sinks, on_change = opts.on_change, counts = opts.counts,
-    home = task.current(), feeds = {}, pending = 0, patient = false}, methods)
+    home = task.current(), feeds = {}, before = {}, pending = 0, patient = false}, methods)
 end
 
 local function less(self)
@@ -93,8 +94,11 @@ end
 
 -- A target changes once a run, by the first of the results that the transforms made of it.
 local function note_change(self, row, result)
-  local before = row.before
-  row.before = {success = result.success, error = result.error, started_at = result.started_at}
+  if #self.on_change == 0 then
+    return
+  end
+  local before = self.before[row.place]
+  self.before[row.place] = {success = result.success, error = result.error, started_at = result.started_at}
   if not before or before.success == result.success then
     return
   end
@@ -114,38 +118,53 @@ local function wake_waiting(feed)
   end
 end
 
-local function work(self, feed)
-  while feed.first <= feed.last do
-    local item = feed[feed.first]
-    feed[feed.first] = nil
-    feed.first = feed.first + 1
+local function give(self, feed)
+  local item = feed.items:pop()
+  if #feed.waiting > 0 then
     wake_waiting(feed)
-    local ok, err = xpcall(feed.sink, message_of, item.result, item.row)
-    if not ok then
-      self.counts.sink_errors = self.counts.sink_errors + 1
-      report("sink", err)
+  end
+  local ok, err = xpcall(feed.sink, message_of, item.result, item.row)
+  if not ok then
+    self.counts.sink_errors = self.counts.sink_errors + 1
+    report("sink", err)
+  end
+  less(self)
+end
+
+-- Works off what there is for a sink, and what comes, until the sink leaves tasks behind, which end with the one it runs in.
+local function work(self, feed)
+  while true do
+    while #feed.items > 0 do
+      give(self, feed)
     end
-    less(self)
+    feed.full = false
+    if not task.alone() then
+      return
+    end
+    feed.idle = task.current()
+    task.park()
+    feed.idle = nil
   end
 end
 
--- Works off what there is for a sink. A sink that does not wait has had all of it within one turn.
+-- A task that lives while there is something to work off, with one in it that a sink may spoil.
 local function start_work(self, feed)
   feed.working = true
   task.spawn_under(self.home, function()
-    while feed.first <= feed.last do
+    while #feed.items > 0 do
       local ok, err = pipeline.guarded(work, self, feed)
+      feed.idle = nil
       if not ok then
         report("sink", err)
       end
     end
-    feed.working, feed.full = false, false
+    feed.working = false
   end)
 end
 
 -- Whether there is room for one more result; where there is time, waits until there is.
 local function has_room(self, feed)
-  while feed.last - feed.first + 1 >= MOST_WAITING do
+  while #feed.items >= MOST_WAITING do
     if not self.patient then
       self.counts.sink_dropped = self.counts.sink_dropped + 1
       if not feed.full then
@@ -163,18 +182,33 @@ end
 local function push(self, sink, result, row)
   local feed = self.feeds[sink]
   if not feed then
-    feed = {sink = sink, first = 1, last = 0, waiting = {}}
+    feed = {sink = sink, items = fifo.new(), waiting = {}}
     self.feeds[sink] = feed
   end
   if not has_room(self, feed) then
     return
   end
-  feed.last = feed.last + 1
-  feed[feed.last] = {result = result, row = row}
+  feed.items:push({result = result, row = row})
   self.pending = self.pending + 1
-  if not feed.working then
+  if feed.idle then
+    task.wake(feed.idle)
+  elseif not feed.working then
     start_work(self, feed)
   end
+end
+
+local function deliver(self, row, result)
+  if not result.success and pipeline.took_place(result) then
+    self.counts.failed = self.counts.failed + 1
+  end
+  for _, sink in ipairs(self.sinks) do
+    push(self, sink, result, row)
+  end
+end
+
+-- Whether nothing may have to wait on a result's way to the sinks.
+local function is_straight(self, row)
+  return not (self.patient or #self.transforms > 0 or #self.on_change > 0 or row.target.settings.transform)
 end
 
 --- be_patient(yes): whether emit waits where a sink has fallen far behind, in place of dropping results. For a single round, where
@@ -183,8 +217,12 @@ function methods:be_patient(yes)
   self.patient = yes
 end
 
---- emit(row, result): yields while transforms and on_change do; for sinks only when it is to be patient.
+--- emit(row, result): yields while transforms and on_change do; for sinks only when it is to be patient. `row` is {target=, place=
+-- its number}.
 function methods:emit(row, result)
+  if is_straight(self, row) then
+    return deliver(self, row, result)
+  end
   self.pending = self.pending + 1
   local done <close> = on_close(function() less(self) end) -- luacheck: ignore 211
   local results = {result}
@@ -198,17 +236,15 @@ function methods:emit(row, result)
     note_change(self, row, results[1])
   end
   for _, one in ipairs(results) do
-    if pipeline.took_place(one) and not one.success then
-      self.counts.failed = self.counts.failed + 1
-    end
-    for _, sink in ipairs(self.sinks) do
-      push(self, sink, one, row)
-    end
+    deliver(self, row, one)
   end
 end
 
---- emit_beside(row, result): as emit, in a task of its own, for who must not wait.
+--- emit_beside(row, result): as emit, for who must not wait.
 function methods:emit_beside(row, result)
+  if is_straight(self, row) then
+    return deliver(self, row, result)
+  end
   self.pending = self.pending + 1
   task.spawn_under(self.home, function()
     local done <close> = on_close(function() less(self) end) -- luacheck: ignore 211

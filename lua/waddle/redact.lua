@@ -59,6 +59,9 @@ end
 -- last `@` goes, blanks and slashes included, because that is where a badly written password ends up.
 -- @param text string. @return string.
 function redact.target(text)
+  if not text:find("[@?&;#]") and not text:find("^%s") then
+    return text -- there is no place for a secret, as in most
+  end
   local scheme, rest = text:match("^%s*(%a[%w+.-]*)://(.*)$")
   if scheme and scheme:lower() ~= "dns" then
     local authority = rest:match("^[^/?#]*")

@@ -1,10 +1,13 @@
 -- Runs targets: when they are due and how many at once. A target is a row; a task exists only while its probe runs. What
 -- comes of a run goes into the pipeline (waddle.pipeline).
--- What must hold: due times are absolute, nothing a run does shifts them; every due time is a run or is counted as skipped.
+-- What must hold: due times are absolute, nothing a run does shifts them; every due time is a run or is counted and recorded as
+-- skipped; a run never starts when the next one of its target is due already.
 
 local core = require "waddle.core"
 local heap = require "waddle.heap"
 local pipeline = require "waddle.pipeline"
+local places = require "waddle.places"
+local rows = require "waddle.rows"
 local scenario = require "waddle.scenario"
 local schedule = require "waddle.schedule"
 local sys = require "waddle.core.sys"
@@ -14,21 +17,26 @@ local runner = {}
 local methods = {}
 methods.__index = methods
 
+local RUN = {} -- the metatable of runs: one that is closed has ended
+local begin
+
 local MOST_AT_ONCE = 256
 local INSTANT_S = 1e-6 -- what is due within this is due now: a wait has whole nanoseconds, a due time has fractions of them
 local WALL_MARGIN_S = 1e-4 -- the wall clock is read in microseconds, and a cron's run must not begin in the minute before
-local LONGEST_WAIT_S = 30 -- between two looks at the wall clock, which cron follows and somebody may set
-local CLOCK_STEP_S = 1 -- a wall clock that moved by more than this against the monotonic one was set
+local LONGEST_WAIT_S = 30 -- between two looks at the clocks: cron follows the one on the wall, and a suspended machine wakes no timer
+local CLOCK_STEP_S = 1 -- a wall clock that moved by more than this against the other one was set
 local CRON_REPEAT_S = 3 * 3600 -- a clock set back by less does not repeat the runs in between
+local BREATH = 256 -- due times worked off before others get their turn
 
-local function on_close(fn)
-  return setmetatable({}, {__close = fn})
-end
+local probes = {}
 
 --- The probe function behind a name such as "tcp.connect".
 function runner.probe(name)
-  local module, fn = name:match("^(%w+)%.(%w+)$")
-  return require("waddle." .. module)[fn]
+  if not probes[name] then
+    local module, fn = name:match("^(%w+)%.(%w+)$")
+    probes[name] = require("waddle." .. module)[fn]
+  end
+  return probes[name]
 end
 
 --- Raises as the probe of a parsed target (waddle.target) would for bad options; sends nothing.
@@ -38,15 +46,21 @@ function runner.check(target)
   end
 end
 
---- new{concurrency=256, transforms={fn...}, sinks={fn(result, row)...}, on_change={fn(result, before)...}}
--- The lists may grow until the runner starts. To be called in the task that lives as long as the sinks are to work.
+--- new{concurrency=256, concurrency_per_host=, transforms={fn...}, sinks={fn(result, row)...}, on_change={fn(result, before)...}}
+-- At most so many probes run at once, and, where that is given, at most so many of them to one host. The lists may grow until the
+-- runner starts. To be called in the task that lives as long as the sinks are to work.
 function runner.new(opts)
   local counts = {runs = 0, skipped = 0, failed = 0, dropped = 0, transform_errors = 0, sink_errors = 0, sink_dropped = 0}
-  return setmetatable({
-    limit = opts.concurrency or MOST_AT_ONCE,
+  local self = setmetatable({
     pipeline = pipeline.new {transforms = opts.transforms or {}, sinks = opts.sinks or {}, on_change = opts.on_change or {}, counts = counts},
-    rows = {}, heap = heap.new(), queue = {first = 1, last = 0}, running = 0, counts = counts,
+    rows = rows.new(), plans = {}, shares = {}, plan_of = {}, scheduled = 0, -- rows, plans and what follows go by a target's number
+    heap = heap.new(), first = {}, wall_due = {}, last_wall_due = {},
+    runs = {}, -- what is going on
+    after = {}, waiting = {}, -- due times of runs that wait for the one before to end, or for a place (false: a single round)
+    counts = counts,
   }, methods)
+  self.places = places.new(opts.concurrency or MOST_AT_ONCE, opts.concurrency_per_host, function(id, host) return begin(self, id, host) end)
+  return self
 end
 
 local function read_blackouts(windows)
@@ -64,16 +78,15 @@ local function read_blackouts(windows)
   return blackouts
 end
 
---- read(target [, every]) -> {every=, spec=, overlap=, blackouts=} | nil, message: what the settings of a parsed target say
--- about when it runs; `every` is what its settings lack.
+--- read(target [, every]) -> {spec=, overlap=, blackouts=} | nil, message: what the settings of a parsed target say about when it runs;
+-- `every` is what its settings lack. Nothing in it depends on which target it is.
 function runner.read(target, every)
-  local settings, plan, message = target.settings, {}
+  local settings, plan, message = target.settings, {}, nil
   if settings.transform ~= nil and type(settings.transform) ~= "function" then
     return nil, ("field 'transform': expected a function, which only a .lua file can give, got %s"):format(type(settings.transform))
   end
-  plan.every = settings.every or every
-  if plan.every then
-    plan.spec, message = schedule.read(plan.every, {identity = target.name, jitter = settings.jitter})
+  if settings.every or every then
+    plan.spec, message = schedule.read(settings.every or every, {jitter = settings.jitter})
     if not plan.spec then
       return nil, message
     end
@@ -89,16 +102,26 @@ function runner.read(target, every)
   return plan
 end
 
---- add(target [, every]): a target as waddle.target parses it. Gives the row, or nil and a message.
+--- add(target [, every]): a target as waddle.target parses it. Gives true, or nil and a message.
 function methods:add(target, every)
-  local row, message = runner.read(target, every)
-  if not row then
+  local id = #self.rows + 1
+  self.rows[id] = target
+  -- Targets whose settings are equal share them, and the plan made of them.
+  local by_every = self.plan_of[every or false] or {}
+  self.plan_of[every or false] = by_every
+  local settings = self.rows[id].settings
+  local plan, message = by_every[settings], nil
+  if not plan then
+    plan, message = runner.read(target, every)
+    by_every[settings] = plan
+  end
+  if not plan then
+    self.rows[id] = nil
     return nil, message
   end
-  row.target, row.name = target, target.name
-  row.place = #self.rows + 1
-  self.rows[row.place] = row
-  return row
+  self.plans[id], self.shares[id] = plan, schedule.share(target.name)
+  self.scheduled = self.scheduled + (plan.spec and 1 or 0)
+  return true
 end
 
 -- A result for a run that did not take place, or of a script: test types are those of probes.
@@ -118,15 +141,19 @@ local function describe(result, target)
   return result
 end
 
--- The options of the probe with the time it was planned for.
-local function arguments(target, planned)
-  local args, place = table.move(target.args, 1, #target.args, 1, {}), #target.args
-  local opts = {planned = planned}
-  for key, value in pairs(args[place]) do
-    opts[key] = value
+-- The options of a probe belong to all targets that have the same: a run has its own, with the time it was planned for.
+local function own_options(options, planned)
+  local own = {planned = planned}
+  for key, value in next, options do
+    own[key] = value
   end
-  args[place] = opts
-  return args
+  if own.labels then
+    own.labels = {}
+    for key, value in next, options.labels do
+      own.labels[key] = value
+    end
+  end
+  return own
 end
 
 -- A probe function gets a table of its own with the target's name and options; what its result does not say is filled in.
@@ -157,162 +184,229 @@ local function call(target, planned)
   if type(target.probe) == "function" then
     return call_function(target)
   end
-  local ok, result = pcall(runner.probe(target.probe), table.unpack(arguments(target, planned)))
+  local args, n = target.args, #target.args
+  local options = own_options(args[n], planned)
+  local ok, result = pcall(runner.probe(target.probe), n == 1 and options or args[1], n == 2 and options or nil)
   return ok and describe(result, target) or without_probe(target, "script", tostring(result))
 end
 
-local function skip(self, row, reason, runs)
+local function skip(self, id, reason, runs)
+  local row = {place = id, target = self.rows[id]}
   self.counts.skipped = self.counts.skipped + (runs or 1)
   self.pipeline:emit_beside(row, without_probe(row.target, "skipped", reason))
 end
 
-local start
+local function blacked_out(self, id)
+  local blackouts = self.plans[id].blackouts
+  return #blackouts > 0 and schedule.blacked_out(blackouts, sys.time())
+end
+
+-- Who the packets go to; nil where only a script knows.
+local function host_of(target)
+  local options = target.args[#target.args]
+  if target.probe == "dns.query" then
+    return options.server and options.server:match("^%[?(.-)%]?:?%d*$")
+  end
+  return target.host
+end
+
+local function work(run, planned)
+  local mark <close> = run -- luacheck: ignore 211
+  run.runner.pipeline:emit(run, call(run.target, planned))
+end
+
+-- There is a place for who waits; in a blackout nothing starts.
+function begin(self, id, host)
+  local planned = self.waiting[id] or nil
+  self.waiting[id] = nil
+  if blacked_out(self, id) then
+    skip(self, id, "blackout")
+    return false
+  end
+  self.counts.runs = self.counts.runs + 1
+  local run = setmetatable({runner = self, place = id, target = self.rows[id], host = host}, RUN)
+  self.runs[id] = run
+  run.task = task.spawn_under(self.owner, work, run, planned and planned - self.asleep)
+  return true
+end
+
+-- A run that was due then (nil: no schedule) starts as soon as there is a place.
+local function admit(self, id, planned)
+  self.waiting[id] = planned or false
+  self.places:ask(id, self.places.most_per_host and host_of(self.rows[id]))
+end
 
 -- Called when a run has ended, however, and once only: what waited for its place or its turn comes now.
-local function ended(self, row, run)
+function RUN.__close(run)
+  local self, id = run.runner, run.place
   if run.over then
     return
   end
   run.over = true
-  self.running = self.running - 1
-  if row.run == run then
-    row.run = nil
-  end
+  self.runs[id] = nil
   if self.over then
     return
   end
-  if row.queued_for and not row.run then
-    local planned = row.queued_for
-    row.queued_for = nil
-    start(self, row, planned)
-  end
-  local queue = self.queue
-  while self.running < self.limit and queue.first <= queue.last do
-    local entry = queue[queue.first]
-    queue[queue.first] = nil
-    queue.first = queue.first + 1
-    entry.row.in_queue = nil
-    start(self, entry.row, entry.planned)
-  end
+  local planned = self.after[id]
+  self.after[id] = nil
+  self.waiting[id] = planned
+  self.places:leave(run.host, planned and id)
   task.wake(self.owner)
 end
 
-function start(self, row, planned)
-  if self.running >= self.limit then
-    local queue = self.queue
-    queue.last = queue.last + 1
-    queue[queue.last] = {row = row, planned = planned}
-    row.in_queue = true
-    return
-  end
-  self.running = self.running + 1
-  self.counts.runs = self.counts.runs + 1
-  local run = {}
-  row.run = run
-  run.task = task.spawn_under(self.owner, function()
-    local mark <close> = on_close(function() ended(self, row, run) end) -- luacheck: ignore 211
-    self.pipeline:emit(row, call(row.target, planned))
-  end)
-end
-
 -- A run that is cancelled before its task began never closes anything: it is ended here.
-local function replace(self, row, planned)
-  local run = row.run
-  row.queued_for = planned
+local function replace(self, id, planned)
+  local run = self.runs[id]
+  self.after[id] = planned
   run.task:cancel()
-  self.pipeline:emit_beside(row, without_probe(row.target, "cancelled", "overlap: the next run takes its place"))
-  ended(self, row, run)
+  self.pipeline:emit_beside(run, without_probe(run.target, "cancelled", "overlap: the next run takes its place"))
+  RUN.__close(run)
 end
 
-local function due(self, row, planned)
-  if schedule.blacked_out(row.blackouts, sys.time()) then
-    return skip(self, row, "blackout")
-  end
-  local what = schedule.decide(row.overlap, row.run or row.in_queue, row.queued_for)
-  if what == "start" then
-    start(self, row, planned)
-  elseif what == "wait" and row.run then
-    row.queued_for = planned
-  elseif what == "replace" and row.run then
-    replace(self, row, planned)
+-- A run that still waits, for a place or for the one before to end, when the next one is due did not take place. The next one
+-- waits in its stead.
+local function due(self, id, planned)
+  local run, overlap = self.runs[id], self.plans[id].overlap
+  if self.waiting[id] ~= nil then
+    skip(self, id, "late: no free place until the next run was due, " .. self.places:full(id, host_of(self.rows[id])))
+    self.waiting[id] = planned
+  elseif not self.after[id] and blacked_out(self, id) then
+    skip(self, id, "blackout")
+  elseif not run then
+    admit(self, id, planned)
+  elseif overlap == "cancel" then
+    replace(self, id, planned)
   else
-    skip(self, row, row.run and "overlap: the run before is still going on" or "overlap: the run before waits for a free place")
-  end
-end
-
--- Cron expressions count on the wall clock, periods on the monotonic one.
-local function arm(self, row)
-  if row.spec.kind == "cron" then
-    local wall = sys.time()
-    if row.wall_due and row.wall_due - wall > CRON_REPEAT_S then
-      row.wall_due = nil
+    if overlap == "skip" or self.after[id] then
+      skip(self, id, "overlap: the run before is still going on")
     end
-    local at = schedule.next_due(row.spec, math.max(wall, row.wall_due or 0))
-    row.wall_due = at
-    row.due = at and task.now() + (at - wall) + WALL_MARGIN_S
+    self.after[id] = overlap == "queue" and planned or nil
+  end
+end
+
+local function clock(self)
+  return task.now() + self.asleep
+end
+
+-- What jitter depends on.
+local function identity_of(self, id)
+  return self.plans[id].spec.jitter > 0 and self.rows[id].name or nil
+end
+
+-- When a target is due next after an instant, or nil. Cron expressions count on the wall clock, periods on the one of due times.
+local function next_due(self, id, after)
+  local spec = self.plans[id].spec
+  if spec.kind == "every" then
+    return schedule.next_due(spec, after, self.first[id], identity_of(self, id))
+  end
+  local wall, was = sys.time(), self.wall_due[id]
+  if was and was - wall > CRON_REPEAT_S then
+    was = nil
+  end
+  local at = schedule.next_due(spec, math.max(wall, was or 0))
+  self.wall_due[id] = at
+  return at and clock(self) + (at - wall) + WALL_MARGIN_S
+end
+
+-- What is due first has its turn: of the due times that have passed meanwhile (the process was stopped, the machine suspended) only
+-- the last one can still be a run.
+local function turn(self, id, planned, now)
+  local spec, after = self.plans[id].spec, planned
+  local missed, last
+  if spec.kind == "cron" then
+    local was = self.wall_due[id]
+    self.last_wall_due[id] = was
+    missed, last = schedule.count_due(spec, was, sys.time())
+    last = last and planned + (last - was)
   else
-    row.due = schedule.next_due(row.spec, row.due or task.now() - 1e-9)
+    local next_one = next_due(self, id, planned)
+    if next_one > now then
+      self.heap:move(next_one)
+      return due(self, id, planned)
+    end
+    missed, last = schedule.count_due(spec, planned, now, nil, self.first[id], identity_of(self, id))
   end
-  if row.due then
-    self.heap:push(row)
+  if missed > 0 then
+    skip(self, id, ("late: due times missed: %d"):format(missed), missed)
+    after, planned = now, last
   end
+  local next_one = next_due(self, id, after)
+  if next_one then
+    self.heap:move(next_one)
+  else
+    self.heap:pop()
+  end
+  due(self, id, planned)
 end
 
 -- Somebody set the wall clock: what follows it is due at another time now.
 local function follow_wall_clock(self)
-  local offset = sys.time() - task.now()
-  if math.abs(offset - self.wall_offset) > CLOCK_STEP_S then
-    local rows = self.heap
-    self.heap = heap.new()
-    for i = 1, rows.n do
-      local row = rows[i]
-      if row.spec.kind == "cron" then
-        -- The due time it waits for did not come yet: it may come again.
-        row.wall_due = row.last_wall_due
-        arm(self, row)
-      else
-        self.heap:push(row)
-      end
+  local offset = sys.time() - clock(self)
+  if math.abs(offset - self.wall_offset) <= CLOCK_STEP_S then
+    return
+  end
+  self.wall_offset = offset
+  local old = self.heap
+  self.heap = heap.new()
+  for i = 1, old.n do
+    local id, at = old.ids[i], old.dues[i]
+    if self.wall_due[id] then
+      -- The due time it waits for did not come yet: it may come again.
+      self.wall_due[id] = self.last_wall_due[id]
+      at = next_due(self, id)
     end
-    self.wall_offset = offset
+    if at then
+      self.heap:push(id, at)
+    end
   end
 end
 
--- Due times that passed while waddle did not run (a suspended machine) are no runs any more.
-local function missed(self, row, now)
-  local cron = row.spec.kind == "cron"
-  local from, to = cron and row.wall_due or row.due, cron and sys.time() or now
-  local n = schedule.count_due(row.spec, from, to)
-  if n > 0 then
-    skip(self, row, ("late: due times missed: %d"):format(n), n)
-    row.due = now
+-- The clock of due times goes on while the machine is suspended.
+local function follow_suspension(self)
+  local asleep = sys.suspended()
+  if math.abs(asleep - self.asleep) > CLOCK_STEP_S then
+    self.asleep = asleep
   end
 end
 
 -- The calling task runs the targets; when it is done with that, or ends, nothing is started behind its back. A failed must
 -- meanwhile is one in a probe function: it ends that run.
 local function own(self)
-  self.owner, self.over = task.current(), false
+  self.owner, self.over, self.asleep = task.current(), false, sys.suspended()
   local leave = scenario.enter()
-  return on_close(function()
+  return setmetatable({}, {__close = function()
     self.over = true
     leave()
-  end)
+  end})
 end
 
---- once(): runs every target once, side by side up to the limit, and returns when all have ended.
+--- once(): runs every target once, side by side up to the limits, and returns when all have ended.
 function methods:once()
   local mark <close> = own(self) -- luacheck: ignore 211
   self.pipeline:be_patient(true)
-  for _, row in ipairs(self.stopping and {} or self.rows) do
-    if schedule.blacked_out(row.blackouts, sys.time()) then
-      skip(self, row, "blackout")
-    else
-      start(self, row, nil)
-    end
+  for id = 1, self.stopping and 0 or #self.rows do
+    admit(self, id)
   end
-  while self.running > 0 do
+  while self.places.taken > 0 do
     task.park()
+  end
+end
+
+-- Puts the targets at their places in time; those without a schedule start now.
+local function line_up(self)
+  local began = clock(self)
+  self.wall_offset = sys.time() - began
+  for id = 1, #self.rows do
+    local spec = self.plans[id].spec
+    if not spec then
+      admit(self, id)
+    else
+      self.first[id] = spec.kind == "every" and began + schedule.place(spec, self.shares[id], self.scheduled) or nil
+      local at = next_due(self, id, began - 1e-9)
+      if at then
+        self.heap:push(id, at)
+      end
+    end
   end
 end
 
@@ -320,26 +414,24 @@ end
 function methods:forever()
   local mark <close> = own(self) -- luacheck: ignore 211
   self.pipeline:be_patient(false)
-  local began = task.now()
-  self.wall_offset = sys.time() - began
-  for _, row in ipairs(self.stopping and {} or self.rows) do
-    if row.every then
-      row.spec = schedule.read(row.every, {start = began, identity = row.name, jitter = row.target.settings.jitter})
-      arm(self, row)
-    else
-      start(self, row, nil)
-    end
+  if not self.stopping then
+    sys.trim() -- what the reading of many targets left behind is large
+    line_up(self)
   end
-  while not self.stopping or self.running > 0 do
-    local row, now = not self.stopping and self.heap:first() or nil, task.now()
-    if row and row.due <= now + INSTANT_S then
-      self.heap:pop()
-      row.last_wall_due = row.wall_due
-      due(self, row, row.due)
-      missed(self, row, now)
-      arm(self, row)
+  local worked_off = 0
+  while not self.stopping or self.places.taken > 0 do
+    local id, at
+    if not self.stopping then
+      id, at = self.heap:first()
+    end
+    local now = clock(self)
+    if id and at <= now + INSTANT_S and worked_off < BREATH then
+      worked_off = worked_off + 1
+      turn(self, id, at, now)
     else
-      task.park(math.min(row and row.due - now or LONGEST_WAIT_S, LONGEST_WAIT_S))
+      worked_off = 0
+      task.park(math.min(id and math.max(0, at - now) or LONGEST_WAIT_S, LONGEST_WAIT_S))
+      follow_suspension(self)
       follow_wall_clock(self)
     end
   end
@@ -348,10 +440,8 @@ end
 --- stop(): nothing new starts; forever and once return when what runs has ended.
 function methods:stop()
   self.stopping = true
-  self.queue = {first = 1, last = 0}
-  for _, row in ipairs(self.rows) do
-    row.queued_for = nil
-  end
+  self.after = {}
+  self.places:close()
   if self.owner then
     task.wake(self.owner)
   end
@@ -364,12 +454,7 @@ end
 
 --- has_schedule() -> whether any target runs more than once.
 function methods:has_schedule()
-  for _, row in ipairs(self.rows) do
-    if row.every then
-      return true
-    end
-  end
-  return false
+  return self.scheduled > 0
 end
 
 return runner

@@ -9,8 +9,9 @@ local nearest = require "waddle.nearest"
 
 local schedule = {}
 
--- The first round is spread over this at most.
-local SPREAD_S = 5
+-- Few targets have their first results soon, many share the work out evenly.
+local FEW = 100
+local FEW_SPREAD_S = 5
 
 --- What a due time does while the last run is still going on.
 schedule.OVERLAP = {
@@ -34,6 +35,13 @@ function schedule.share(...)
   return (hash >> 11) * 2.0 ^ -53
 end
 
+--- Where in the period of a target its runs are: seconds from 0 to the period, which depend on nothing but its identity and on
+-- whether there are many. Up to 100 targets are within the first 5 s, more are spread over the whole period.
+-- @param spec what `every` returned. @param share schedule.share(identity). @param among how many targets there are (default 1).
+function schedule.place(spec, share, among)
+  return share * ((among or 1) > FEW and spec.period or math.min(spec.period, FEW_SPREAD_S))
+end
+
 -- A copy of a period with a start, a place in it and a jitter.
 local function bind(spec, options)
   local jitter, message = duration.parse(options.jitter or spec.jitter)
@@ -41,10 +49,11 @@ local function bind(spec, options)
     return nil, "jitter: " .. (message or "must not be longer than the period")
   end
   local identity = options.identity or spec.identity
-  local place = identity ~= "" and schedule.share(identity) * math.min(spec.period, SPREAD_S) or 0
-  return {
-    kind = "every", period = spec.period, jitter = jitter, identity = identity, first = (options.start or 0) + place,
-  }
+  local bound = {kind = "every", period = spec.period, jitter = jitter, identity = identity, first = options.start or 0}
+  if identity ~= "" then
+    bound.first = bound.first + schedule.place(bound, schedule.share(identity))
+  end
+  return bound
 end
 
 --- A period.
@@ -54,7 +63,7 @@ end
 --   identity  text that the target's place in the period depends on (default "": at `start` itself)
 --   jitter    seconds or text, at most the period: each run is late by a share of this, another one each time
 --             (default 0)
--- The first run is at `start` plus a share of min(period, 5 s), all others whole periods after that.
+-- The first run is at `start` plus the place that a lone target has in the period, all others whole periods after that.
 -- @return spec (immutable), or nil and a message.
 function schedule.every(period, options)
   local seconds, message = duration.parse(period)
@@ -90,35 +99,52 @@ function schedule.read(value, options)
   return schedule.every(value, options)
 end
 
-local function nth_due(spec, n)
-  local late = spec.jitter > 0 and schedule.share(spec.identity, n) * spec.jitter or 0
-  return spec.first + n * spec.period + late
+-- When run n is due, counted from 0; `first` and `identity` as in next_due.
+local function nth_due(spec, n, first, identity)
+  local late = spec.jitter > 0 and schedule.share(identity, n) * spec.jitter or 0
+  return first + n * spec.period + late
+end
+
+-- The number of the last run that is due by `at`, -1 before the first.
+local function number_at(spec, at, first, identity)
+  -- Being late by at most one period, run n - 1 is never due after the undelayed time of run n.
+  local n = math.max(-1, math.floor((at - first) / spec.period))
+  while n >= 0 and nth_due(spec, n, first, identity) > at do
+    n = n - 1
+  end
+  while nth_due(spec, n + 1, first, identity) <= at do
+    n = n + 1
+  end
+  return n
 end
 
 --- The first due time after an instant.
+-- @param first, identity of a period: when its first run is and what its jitter depends on (default: the spec's own), so that many
+--   targets can have one spec.
 -- @return a time on the clock of `after`; never `after` itself.
-function schedule.next_due(spec, after)
+function schedule.next_due(spec, after, first, identity)
   if spec.kind == "cron" then
     return cron.next(spec, after)
   end
-  -- Being late by at most one period, run n - 1 is never due after the undelayed time of run n.
-  local n = math.max(0, math.floor((after - spec.first) / spec.period))
-  local due = nth_due(spec, n)
-  while due <= after do
-    n = n + 1
-    due = nth_due(spec, n)
-  end
-  return due
+  first, identity = first or spec.first, identity or spec.identity
+  return nth_due(spec, number_at(spec, after, first, identity) + 1, first, identity)
 end
 
 --- How many due times there are after one instant up to and including another: runs that were missed are counted, not
--- forgotten. Counting stops at `limit` (default 1000).
-function schedule.count_due(spec, after, up_to, limit)
-  local count, at = 0, schedule.next_due(spec, after)
-  while at and at <= up_to and count < (limit or 1000) do
-    count, at = count + 1, schedule.next_due(spec, at)
+-- forgotten. Counting stops at `limit` (default: none for periods, 1000 for cron).
+-- @return the number, and the last of those counted (nil for none).
+function schedule.count_due(spec, after, up_to, limit, first, identity)
+  if spec.kind == "every" then
+    first, identity = first or spec.first, identity or spec.identity
+    local last = number_at(spec, up_to, first, identity)
+    local count = last - number_at(spec, after, first, identity)
+    return math.min(count, limit or count), count > 0 and nth_due(spec, last, first, identity) or nil
   end
-  return count
+  local count, at, last = 0, cron.next(spec, after), nil
+  while at and at <= up_to and count < (limit or 1000) do
+    count, at, last = count + 1, cron.next(spec, at), at
+  end
+  return count, last
 end
 
 --- What to do when a run is due.

@@ -3,6 +3,7 @@
 
 local nearest = require "waddle.nearest"
 local pipeline = require "waddle.pipeline"
+local rows = require "waddle.rows"
 local runner = require "waddle.runner"
 local schedule = require "waddle.schedule"
 local sys = require "waddle.core.sys"
@@ -13,7 +14,7 @@ local site = {}
 local FLUSH_S = 5 -- for what an uploader among the sinks has not sent when the targets have run
 
 -- What has been declared so far, and the defaults and group names that hold at this place of the file.
-local declared = {targets = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil}}
+local declared = {targets = rows.new(), limits = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil}}
 
 local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, labels = true}
 
@@ -36,10 +37,16 @@ function site.is_mistake(err)
   return err ~= nil and err == last_mistake
 end
 
+local known_options = {}
+
 local function option_names(probe)
-  local names = {}
-  for _, field in ipairs(require("waddle.core").describe(probe).options) do
-    names[field.name] = true
+  local names = known_options[probe]
+  if not names then
+    names = {}
+    for _, field in ipairs(require("waddle.core").describe(probe).options) do
+      names[field.name] = true
+    end
+    known_options[probe] = names
   end
   return names
 end
@@ -156,6 +163,24 @@ function site.group(name, options, fn)
   fn()
 end
 
+local LIMITS = {concurrency = true, concurrency_per_host = true}
+
+--- limits{concurrency=256, concurrency_per_host=}: how many probes run at once at most, of all targets and to one host (default: no limit
+-- of its own); what finds no place starts later, in order.
+function site.limits(options)
+  if type(options) ~= "table" then
+    fail(("limits: expected a table, got %s"):format(type(options)))
+  end
+  for name, value in pairs(options) do
+    if not LIMITS[name] then
+      fail(("limits: unknown field '%s'%s"):format(tostring(name), nearest.hint(name, LIMITS)))
+    elseif math.type(value) ~= "integer" or value < 1 then
+      fail(("limits: field '%s': expected an integer from 1, got %s"):format(name, tostring(value)))
+    end
+    declared.limits[name] = value
+  end
+end
+
 local function schedule_value(read)
   return function(...)
     local value, message = read(...)
@@ -247,6 +272,18 @@ local function print_line(result)
   io.flush()
 end
 
+--- forget(): the declared targets are no longer kept here, a runner has them.
+function site.forget()
+  declared.targets, declared.names = rows.new(), {}
+end
+
+local function add_targets(to)
+  for _, parsed in ipairs(declared.targets) do
+    assert(to:add(parsed))
+  end
+  site.forget()
+end
+
 --- run() -> whether all results were delivered to the uploaders among the sinks: runs the declared targets, once, or for ever
 -- when one of them has a schedule. Without a sink results are printed as they come.
 function site.run()
@@ -258,10 +295,9 @@ function site.run()
     sinks[1] = print_line
   end
   sinks[#sinks + 1] = require("waddle.scenario").observe
-  local r = runner.new {transforms = declared.transforms, sinks = sinks, on_change = declared.on_change}
-  for _, parsed in ipairs(declared.targets) do
-    assert(r:add(parsed))
-  end
+  local r = runner.new {transforms = declared.transforms, sinks = sinks, on_change = declared.on_change,
+    concurrency = declared.limits.concurrency, concurrency_per_host = declared.limits.concurrency_per_host}
+  add_targets(r)
   if r:has_schedule() then
     r:forever()
   else

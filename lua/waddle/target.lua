@@ -229,8 +229,9 @@ local function read_text(text, default_type)
   }
 end
 
-local function fail(shown, reason)
-  return nil, ("target %s: %s"):format(shown, reason)
+local function fail(text, reason)
+  local shown = redact.target(text)
+  return nil, ("target \"%s\": %s"):format(#shown > 200 and shown:sub(1, 200) .. "..." or shown, reason)
 end
 
 local function read_function(spec)
@@ -304,26 +305,24 @@ function target.parse(spec, default_type)
       return nil, settings
     end
   end
-  local shown = redact.target(text)
-  shown = ('"%s"'):format(#shown > 200 and shown:sub(1, 200) .. "..." or shown)
   local found, reason = read_text(text, default_type)
   if not found then
-    return fail(shown, reason)
+    return fail(text, reason)
   end
   local name = rawget(settings, "name")
   if name ~= nil and (type(name) ~= "string" or name == "") then
-    return fail(shown, "'name' must be a text that is not empty")
+    return fail(text, "'name' must be a text that is not empty")
   end
   local options = found.options
   for key, value in next, extra do
     if options[key] ~= nil then
-      return fail(shown, ("'%s' is given twice, in the text and as an option"):format(key))
+      return fail(text, ("'%s' is given twice, in the text and as an option"):format(key))
     end
     options[key] = value
   end
   if found.probe == "http.request" then
     if options.url ~= nil then
-      return fail(shown, "'url' is the target's text, leave it out")
+      return fail(text, "'url' is the target's text, leave it out")
     end
     options.url = found.subject
     found.args = { options }
