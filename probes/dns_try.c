@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/clock.h"
+#include "runtime/icmp_error.h"
 #include "runtime/neterr.h"
 #include "runtime/route.h"
 
@@ -102,12 +103,14 @@ static void on_stream(struct wd_watch *w, uint32_t events) {
     socklen_t len = sizeof(err);
     getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len);
     if (err) {
-      fail_remote(t, err);
+      const char *text = wd_neterr_detail_remote(err);
+      enum wd_err heard = wd_icmp_heard(w->fd, wd_addr_family(&t->server), &text);
+      wd_dns_try_fail(t, heard ? heard : wd_neterr_remote(err), text);
       return;
     }
     if (!(events & EPOLLOUT)) return;
     t->connected = wd_clock_real();
-    wd_route_hear_icmp(w->fd, wd_addr_family(&t->server), false);
+    wd_icmp_hear(w->fd, wd_addr_family(&t->server), false);
   }
   if (t->written < t->query.tcp_len)
     write_stream(t);
@@ -118,7 +121,7 @@ static void on_stream(struct wd_watch *w, uint32_t events) {
 static int begin_stream(struct wd_dns_try *t, int fd) {
   t->sent = wd_clock_real();
   t->watch.on_event = on_stream;
-  wd_route_hear_icmp(fd, wd_addr_family(&t->server), true);
+  wd_icmp_hear(fd, wd_addr_family(&t->server), true);
   if (connect(fd, &t->server.sa, wd_addr_len(&t->server)) == 0 || errno == EINPROGRESS) return 0;
   return errno;
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "probes/dns_try.h"
-#include "probes/icmp_wire.h"
 #include "runtime/clock.h"
+#include "runtime/icmp_error.h"
 #include "runtime/neterr.h"
 
 enum {

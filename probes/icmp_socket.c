@@ -2,6 +2,7 @@
 #include "probes/icmp_socket.h"
 
 #include "probes/icmp_wire.h"
+#include "runtime/icmp_error.h"
 #include "runtime/random.h"
 
 enum {

@@ -58,11 +58,5 @@ bool wd_icmp_parse_quote(struct wd_icmp_echo *out, int family, const uint8_t *by
 // Whether the nonce bytes that came are those of `nonce`; true when none came, so id, sequence and address must match as well.
 bool wd_icmp_nonce_fits(const struct wd_icmp_echo *echo, uint64_t nonce);
 
-// What an error's type and code mean (also sock_extended_err's ee_type and ee_code); WD_OK for what is no error or ends no probe.
-enum wd_err wd_icmp_err(int family, uint8_t type, uint8_t code);
-
-// The same as words: "port unreachable"; static, never NULL.
-const char *wd_icmp_text(int family, uint8_t type, uint8_t code);
-
 // The Internet checksum (RFC 1071) in host order; 0 over bytes that include a right checksum.
 uint16_t wd_icmp_checksum(const uint8_t *bytes, size_t len);

@@ -7,6 +7,7 @@
 #include "probes/icmp_wire.h"
 #include "probes/packet_clock.h"
 #include "runtime/arena.h"
+#include "runtime/icmp_error.h"
 
 enum { USER = 1u << 31 }; // in `window`
 

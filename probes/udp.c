@@ -5,7 +5,7 @@
 #include "probes/packet_train.h"
 #include "probes/probes.h"
 #include "probes/udp_wire.h"
-#include "probes/icmp_wire.h"
+#include "runtime/icmp_error.h"
 #include "runtime/random.h"
 
 struct udp_op {

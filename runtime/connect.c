@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/clock.h"
+#include "runtime/icmp_error.h"
 #include "runtime/neterr.h"
 #include "runtime/route.h"
 #include "runtime/text.h"
@@ -112,7 +113,7 @@ static void won(struct wd_connect_attempt *a) {
   c->connect = c->kernel_time ? c->tcp.rtt : c->wall;
   if (a != c->attempts) c->fallback = a->began - c->began;
   wd_watch_stop(&a->watch);
-  wd_route_hear_icmp(c->fd, wd_addr_family(&a->to), false);
+  wd_icmp_hear(c->fd, wd_addr_family(&a->to), false);
   finish(c);
 }
 
@@ -127,9 +128,11 @@ static void on_attempt(struct wd_watch *w, uint32_t events) {
   if (a->owner->reset || (err == 0 && events & (EPOLLOUT | EPOLLHUP))) {
     won(a);
   } else if (err) {
-    a->err = wd_neterr_remote(err);
+    const char *text = wd_neterr_detail_remote(err);
+    a->err = wd_icmp_heard(w->fd, wd_addr_family(&a->to), &text);
+    if (!a->err) a->err = wd_neterr_remote(err);
     a->weight = a->err == WD_E_LOCAL ? OF_PROCESS : OF_NETWORK;
-    snprintf(a->detail, sizeof(a->detail), "%s", wd_neterr_detail_remote(err));
+    snprintf(a->detail, sizeof(a->detail), "%s", text);
     attempt_failed(a);
   }
 }
@@ -153,7 +156,7 @@ static bool launch(struct wd_connect_attempt *a) {
     return false;
   }
   set_tos(fd, family, c->opts->tos);
-  wd_route_hear_icmp(fd, family, true);
+  wd_icmp_hear(fd, family, true);
   if (c->opts->source) {
     a->err = wd_route_bind(fd, family, c->opts->source, a->detail, sizeof(a->detail));
     a->weight = OF_ADDRESS;

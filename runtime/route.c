@@ -183,8 +183,3 @@ enum wd_err wd_route_bind(int fd, int family, const char *source, char *error, s
   }
   return bind_address(fd, &addr, shown, error, error_size);
 }
-
-void wd_route_hear_icmp(int fd, int family, bool on) {
-  int value = on;
-  if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &value, sizeof(value));
-}

@@ -29,7 +29,3 @@ void wd_route_sort(struct wd_addr *list, size_t count);
 // Binds a fresh socket of `family` to `source`, an address literal or an interface's name. An interface is bound by SO_BINDTODEVICE, or, where that is
 // not permitted, by its address of the family. WD_OK, or WD_E_LOCAL / WD_E_PERMISSION with a message in `error`.
 enum wd_err wd_route_bind(int fd, int family, const char *source, char *error, size_t error_size);
-
-// Lets an ICMP error end a connection attempt over IPv6 at once, as one over IPv4 always does; the kernel keeps it to itself
-// otherwise. To be turned off once connected: of a connection that stands such an error says nothing final (RFC 5461).
-void wd_route_hear_icmp(int fd, int family, bool on);

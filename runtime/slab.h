@@ -16,8 +16,8 @@ struct wd_slab {
   char *at, *end; // of the newest chunk, what was not handed out yet
 };
 
-// A lua_Alloc with a struct wd_slab as `slab`: gives, moves and takes back blocks, aligned for any type.
-void *wd_slab_realloc(void *slab, void *block, size_t old_size, size_t new_size);
+// A lua_Alloc with a struct wd_slab as `ctx`: gives, moves and takes back blocks, aligned for any type.
+void *wd_slab_realloc(void *ctx, void *block, size_t old_size, size_t new_size);
 
 // Frees every small block at once; larger ones must have been given back.
 void wd_slab_free(struct wd_slab *slab);

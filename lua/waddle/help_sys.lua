@@ -11,8 +11,10 @@ return {
   pid = "sys.pid() -> the process's number",
   random = "sys.random(n) -> n bytes from the kernel's generator, 4096 at most",
   signal = "sys.signal() -> the name of a signal (\"INT\", \"TERM\", \"HUP\"): waits for one, which then does not end the script",
+  suspended = "sys.suspended() -> seconds this machine was suspended since it started: what the clock of due times counts and a timer does not",
   time = "sys.time() -> seconds since 1970-01-01 UTC, with microseconds",
   timestamp = "sys.timestamp([seconds]) -> RFC 3339 UTC text with microseconds, of now by default",
+  trim = "sys.trim(): collects all garbage and gives the freed memory back to the system",
   uname = "sys.uname() -> {sysname=, release=, version=, machine=, nodename=}",
   virtual_clock = "sys.virtual_clock(): freezes time; from then on it jumps to the next timer whenever nothing is ready. For tests.",
 }

@@ -429,7 +429,7 @@ end)
 
 describe("many tcp.connect at once", function()
   it("all connect, and leave nothing", function()
-    local target = spec.peer("tcp_silent")
+    local target, mark = spec.peer("tcp_silent"), spec.mark()
     local jobs = {}
     for i = 1, 300 do
       jobs[i] = target
@@ -438,6 +438,7 @@ describe("many tcp.connect at once", function()
     for i = 1, results.n do
       assert.is_true(results[i].success)
     end
+    spec.eventually(function() return spec.count(spec.log("tcp_silent", mark), "close") == 300 end)
   end)
 
   it("close their sockets when they are cancelled", function()

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "../../probes/icmp_wire.h"
+#include "../../runtime/icmp_error.h"
 
 enum { NONCE_HI = 0x01020304, NONCE_LO = 0x05060708 };
 static const uint64_t nonce = (uint64_t)NONCE_HI << 32 | NONCE_LO;
