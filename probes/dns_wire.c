@@ -64,7 +64,7 @@ static uint8_t *put(uint8_t *at, size_t value) {
 bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct wd_dns_ask *ask, char *error,
                   size_t error_size) {
   struct wd_addr addr;
-  uint16_t type;
+  uint16_t type = 0;
   char shown[64];
   const char *name = ask->name;
 

@@ -58,7 +58,7 @@ static bool add_single(struct wd_sweep_list *l, struct wd_sweep_target *target, 
 }
 
 const char *wd_sweep_list_read(struct wd_sweep_list *l) {
-  struct wd_addr_range range;
+  struct wd_addr_range range = {0};
   char *wrong = wd_arena_alloc(l->arena, WRONG);
   uint64_t n = 0;
   if (!wrong) return "out of memory";

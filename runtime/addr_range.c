@@ -88,8 +88,9 @@ static bool of_pair(struct wd_addr_range *out, const char *text) {
 
 bool wd_addr_range_parse(struct wd_addr_range *out, const char *text, int port, char *error, size_t error_size) {
   char copy[TEXT], *inner;
-  if (strlen(text) >= sizeof(copy)) return fail(text, error, error_size, "too long for a range of addresses");
-  strcpy(copy, text);
+  size_t len = strlen(text);
+  if (len >= sizeof(copy)) return fail(text, error, error_size, "too long for a range of addresses");
+  memcpy(copy, text, len + 1);
   int given = take_port(copy);
   if (given == -2) return fail(text, error, error_size, "expected a port from 1 to 65535 behind the range");
   if (given > 0 && port < 0) return fail(text, error, error_size, "a port has no meaning here");

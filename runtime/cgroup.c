@@ -26,13 +26,13 @@ static bool is_in(const char *list, const char *word) {
 
 // The group's path, and which version it is of.
 static bool find_group(const char *cgroup, char path[static PATH], bool *v1) {
-  char line[LINE], controllers[PATH], at[PATH];
+  char line[LINE], controllers[PATH], at[PATH] = "";
   bool found = false;
   while (next_line(&cgroup, line)) {
     bool v2 = sscanf(line, "0::%1023s", at) == 1;
     *v1 = !v2 && sscanf(line, "%*u:%1023[^:]:%1023s", controllers, at) == 2 && is_in(controllers, "cpu");
     if (!v2 && !*v1) continue;
-    strcpy(path, at);
+    memcpy(path, at, PATH);
     found = true;
     if (*v1) break;
   }

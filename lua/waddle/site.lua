@@ -14,7 +14,9 @@ local site = {}
 local FLUSH_S = 5 -- for what an uploader among the sinks has not sent when the targets have run
 
 -- What has been declared so far, and the defaults and group names that hold at this place of the file.
-local declared = {targets = rows.new(), limits = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil}}
+local declared = {
+  targets = rows.new(), limits = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil},
+}
 
 local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, labels = true}
 
