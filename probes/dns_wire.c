@@ -94,7 +94,7 @@ bool wd_dns_build(struct wd_dns_query *out, struct wd_arena *arena, const struct
     at = put(at, 1);                         // questions
     at = put(at, 0);
     at = put(at, 0);
-    at = put(at, edns); // additional records
+    at = put(at, edns ? 1 : 0); // additional records
     memcpy(at, ldns_rdf_data(rdf), name_len);
     at = put(at + name_len, type);
     at = put(at, LDNS_RR_CLASS_IN);
