@@ -77,10 +77,7 @@ const char *wd_icmp_text(int family, uint8_t type, uint8_t code) {
 
 void wd_icmp_hear(int fd, int family, bool on) {
   int value = on;
-  if (family == AF_INET6)
-    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &value, sizeof(value));
-  else
-    setsockopt(fd, IPPROTO_IP, IP_RECVERR, &value, sizeof(value));
+  if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &value, sizeof(value));
 }
 
 enum wd_err wd_icmp_heard(int fd, int family, const char **text) {

@@ -13,8 +13,8 @@ enum wd_err wd_icmp_err(int family, uint8_t type, uint8_t code);
 // The same as words: "port unreachable"; static, never NULL.
 const char *wd_icmp_text(int family, uint8_t type, uint8_t code);
 
-// Lets an ICMP error end a connection attempt at once, also over IPv6 where the kernel keeps it to itself otherwise, and be read by
-// wd_icmp_heard. To be turned off once connected: of a connection that stands such an error says nothing final (RFC 5461).
+// Lets an ICMP error end a connection attempt over IPv6 at once and be read by wd_icmp_heard, as it is over IPv4 anyway; the kernel
+// keeps it to itself otherwise. To be turned off once connected: of a connection that stands such an error says nothing final (RFC 5461).
 void wd_icmp_hear(int fd, int family, bool on);
 
 // The ICMP error that ended a connection attempt on a socket that hears them, and its words; WD_OK where it was something else.
