@@ -19,9 +19,30 @@ static ldns_buffer *printer(void) {
   return buffer;
 }
 
+static bool is_plain(uint8_t c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+// A name whose bytes all stand for themselves, as nearly all do; NULL for others, the root among them. ldns goes through printf for every byte.
+static const char *plain_name(struct wd_arena *arena, const uint8_t *at, size_t size) {
+  const uint8_t *end = at + size;
+  char *out = wd_arena_alloc(arena, size), *to = out;
+  while (out && at < end && *at) {
+    const uint8_t *label_end = at + 1 + *at;
+    if (*at > LDNS_MAX_LABELLEN || label_end >= end) return NULL;
+    if (to > out) *to++ = '.';
+    for (at++; at < label_end; at++) {
+      if (!is_plain(*at)) return NULL;
+      *to++ = (char)*at;
+    }
+  }
+  return to > out ? out : NULL;
+}
+
 const char *wd_dns_name_text(struct wd_arena *arena, const ldns_rdf *name) {
-  ldns_buffer *buffer = printer();
-  if (!buffer) return NULL;
+  const char *plain = plain_name(arena, ldns_rdf_data(name), ldns_rdf_size(name));
+  ldns_buffer *buffer = plain ? NULL : printer();
+  if (!buffer) return plain;
   ldns_status status = ldns_rdf2buffer_str_dname(buffer, name);
   size_t len = ldns_buffer_position(buffer);
   const char *bytes = (const char *)ldns_buffer_begin(buffer), *out = NULL;

@@ -43,7 +43,7 @@ struct tcp_connect {
   struct opts opts;
   struct result result;
   struct wd_stream stream;
-  struct wd_starttls starttls;
+  struct wd_starttls *starttls; // where it is spoken
   bool in_starttls, in_dialogue;
   size_t step;           // of the dialogue, from 0
   struct wd_data out;    // what is still to be written
@@ -227,19 +227,19 @@ static bool starttls_more(struct tcp_connect *t) {
   size_t got;
   switch (wd_stream_read(&t->stream, bytes, sizeof(bytes), &got)) {
   case WD_STREAM_OK: break;
-  case WD_STREAM_END: wd_stream_done(&t->stream, WD_E_PROTOCOL, wd_starttls_unfinished(&t->starttls), false); return false;
+  case WD_STREAM_END: wd_stream_done(&t->stream, WD_E_PROTOCOL, wd_starttls_unfinished(t->starttls), false); return false;
   default: return false;
   }
-  switch (wd_starttls_feed(&t->starttls, bytes, got)) {
+  switch (wd_starttls_feed(t->starttls, bytes, got)) {
   case WD_STARTTLS_MORE:
-    t->out = (struct wd_data){(const char *)t->starttls.send_bytes, t->starttls.send_len};
+    t->out = (struct wd_data){(const char *)t->starttls->send_bytes, t->starttls->send_len};
     return true;
   case WD_STARTTLS_READY:
     t->in_starttls = false;
     t->result.stream.timings.starttls = wd_stream_lap(&t->stream);
     wd_stream_secure(&t->stream, t->opts.tls);
     return false;
-  default: wd_stream_done(&t->stream, WD_E_PROTOCOL, t->starttls.detail, false); return false;
+  default: wd_stream_done(&t->stream, WD_E_PROTOCOL, t->starttls->detail, false); return false;
   }
 }
 
@@ -276,9 +276,14 @@ static void opened(struct wd_stream *s) {
   struct tcp_connect *t = of(s->probe);
   t->result.common.latency = s->result->timings.connect;
   if (t->opts.starttls >= 0) {
+    t->starttls = wd_arena_alloc(&t->p.arena, sizeof(*t->starttls));
+    if (!t->starttls) {
+      wd_stream_done(s, WD_E_LOCAL, "out of memory", false);
+      return;
+    }
     t->in_starttls = true;
-    wd_starttls_begin(&t->starttls, (enum wd_starttls_protocol)t->opts.starttls);
-    t->out = (struct wd_data){(const char *)t->starttls.send_bytes, t->starttls.send_len};
+    wd_starttls_begin(t->starttls, (enum wd_starttls_protocol)t->opts.starttls);
+    t->out = (struct wd_data){(const char *)t->starttls->send_bytes, t->starttls->send_len};
     advance(s);
   } else if (t->opts.tls) {
     wd_stream_secure(s, t->opts.tls);
@@ -310,7 +315,7 @@ static void expire(struct wd_probe_op *p) {
   if (t->in_dialogue)
     fail_step(t, WD_E_TIMEOUT, wd_arena_printf(&p->arena, "not done within %g s", seconds));
   else
-    wd_stream_done(&t->stream, WD_E_TIMEOUT, wd_starttls_unfinished(&t->starttls), false);
+    wd_stream_done(&t->stream, WD_E_TIMEOUT, wd_starttls_unfinished(t->starttls), false);
 }
 
 static void destroy(struct wd_probe_op *p) {

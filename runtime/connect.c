@@ -112,7 +112,7 @@ static void won(struct wd_connect_attempt *a) {
   c->kernel_time = c->tcp.rtt != WD_NONE && c->tcp.rtt <= c->wall;
   c->connect = c->kernel_time ? c->tcp.rtt : c->wall;
   if (a != c->attempts) c->fallback = a->began - c->began;
-  wd_watch_stop(&a->watch);
+  wd_watch_hand_over(&a->watch);
   wd_icmp_hear(c->fd, wd_addr_family(&a->to), false);
   finish(c);
 }
@@ -121,7 +121,7 @@ static void on_attempt(struct wd_watch *w, uint32_t events) {
   struct wd_connect_attempt *a = WD_CONTAINER(w, struct wd_connect_attempt, watch);
   int err = 0;
   socklen_t len = sizeof(err);
-  if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) err = errno;
+  if (events & (EPOLLERR | EPOLLHUP) && getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) err = errno;
   // An RST that answers a SYN is ECONNREFUSED: with ECONNRESET the connection stood before it was reset, and
   // whether that is seen here or by the first read is a matter of microseconds.
   a->owner->reset = err == ECONNRESET || err == EPIPE;

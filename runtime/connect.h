@@ -37,7 +37,7 @@ struct wd_connect {
   // answers
   enum wd_err err;
   char detail[200];      // for people, when err
-  int fd;                // the connected socket, non-blocking; the owner's from `done` on, -1 on failure
+  int fd;                // the connected socket, non-blocking; from `done` on the owner's to watch or to close, by wd_watch_close_fd; -1 on failure
   struct wd_addr peer;   // who it is, or who the error is about; no address where none was tried
   wd_ns dns;             // the look-up; WD_NONE where nothing was asked
   wd_ns fallback;        // from the first attempt to the one that won; WD_NONE where it was the first

@@ -200,6 +200,8 @@ static int k_result(lua_State *L, int status, lua_KContext ctx) {
   wd_write(L, p->probe->result, r);
   int result = lua_gettop(L);
   wd_op_release(&p->op);
+  lua_pushnil(L); // the collector has nothing left to call
+  lua_setmetatable(L, 3);
   if (lua_istable(L, 2) && lua_getfield(L, 2, "labels") == LUA_TTABLE) lua_setfield(L, result, "labels");
   lua_settop(L, result);
   if (!lua_isnil(L, 4)) apply_expectation(L, 4, result);

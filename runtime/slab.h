@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-enum { WD_SLAB_STEP = 16, WD_SLAB_SIZES = 128 }; // the largest small block is their product
+enum { WD_SLAB_STEP = 16, WD_SLAB_SIZES = 256 }; // the largest small block is their product
 
 struct wd_slab_chunk;
 
@@ -14,6 +14,7 @@ struct wd_slab {
   void *free[WD_SLAB_SIZES];
   struct wd_slab_chunk *chunks;
   char *at, *end; // of the newest chunk, what was not handed out yet
+  size_t bytes;   // in all chunks
 };
 
 // A lua_Alloc with a struct wd_slab as `ctx`: gives, moves and takes back blocks, aligned for any type.

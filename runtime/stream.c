@@ -54,12 +54,12 @@ static void note_connect(struct wd_stream *s) {
 
 void wd_stream_done(struct wd_stream *s, enum wd_err err, const char *detail, bool abort) {
   struct wd_tcp_info now;
-  if (wd_watch_active(&s->watch)) {
-    wd_connect_tcp_info(s->watch.fd, &now);
+  if (s->used) {
+    wd_connect_tcp_info(s->fd, &now);
     note_tcp(s, &now);
-    if (s->tls) wd_tls_bye(s->tls);
-    if (abort) wd_connect_abort(s->watch.fd);
   }
+  if (s->tls) wd_tls_bye(s->tls);
+  if (abort && s->fd >= 0) wd_connect_abort(s->fd);
   if (detail)
     wd_probe_done(s->probe, err, "%s", detail);
   else
@@ -70,11 +70,30 @@ static void describe(struct wd_stream *s) {
   if (s->tls) s->result->tls = wd_tls_describe(s->tls, &s->probe->arena, s->tls_opts, s->at.host, &s->verdict, &s->why);
 }
 
+// Calls on_socket at these events; false = that cannot be, and the probe has ended.
+static bool wait_for(struct wd_stream *s, uint32_t events) {
+  int rc = 0;
+  if (wd_watch_active(&s->watch))
+    wd_watch_set(&s->watch, events);
+  else
+    rc = wd_watch_start(s->probe->op.loop, &s->watch, s->fd, events);
+  if (rc < 0) wd_stream_done(s, wd_neterr_local(-rc), wd_neterr_detail_local(-rc), false);
+  return rc == 0;
+}
+
+// Before the first byte is sent. What is only connected does without: a system call.
+static void use(struct wd_stream *s) {
+  int on = 1;
+  if (s->used) return;
+  s->used = true;
+  setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 static void shake_hands(struct wd_stream *s) {
   const char *detail;
   enum wd_tls_step step = wd_tls_handshake(s->tls);
   if (step == WD_TLS_READ || step == WD_TLS_WRITE) {
-    wd_watch_set(&s->watch, step == WD_TLS_READ ? EPOLLIN : EPOLLOUT);
+    wait_for(s, step == WD_TLS_READ ? EPOLLIN : EPOLLOUT);
     return;
   }
   s->securing = false;
@@ -92,8 +111,9 @@ static void shake_hands(struct wd_stream *s) {
 
 void wd_stream_secure(struct wd_stream *s, const struct wd_tls_opts *opts) {
   char error[240];
+  use(s);
   s->tls_opts = opts;
-  s->tls = wd_tls_client(s->probe->op.loop, s->watch.fd, opts, s->at.host, error, sizeof(error));
+  s->tls = wd_tls_client(s->probe->op.loop, s->fd, opts, s->at.host, error, sizeof(error));
   if (!s->tls) {
     wd_stream_done(s, WD_E_LOCAL, error, false);
     return;
@@ -126,20 +146,13 @@ static void on_socket(struct wd_watch *w, uint32_t events) {
 
 static void on_connected(struct wd_connect *c) {
   struct wd_stream *s = WD_CONTAINER(c, struct wd_stream, connect);
-  int rc, on = 1;
   s->opening = false;
   note_connect(s);
   if (c->err) {
     wd_stream_done(s, c->err, c->detail, false);
     return;
   }
-  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  rc = wd_watch_start(s->probe->op.loop, &s->watch, c->fd, 0);
-  if (rc < 0) {
-    close(c->fd);
-    wd_stream_done(s, wd_neterr_local(-rc), wd_neterr_detail_local(-rc), false);
-    return;
-  }
+  s->fd = c->fd;
   s->mark = wd_clock_real();
   s->opened(s);
 }
@@ -150,6 +163,7 @@ void wd_stream_start(struct wd_stream *s, struct wd_probe_op *p, struct wd_strea
   char error[256];
   s->probe = p;
   s->result = result;
+  s->fd = -1;
   s->watch = (struct wd_watch){.fd = -1, .on_event = on_socket};
   result->timings = none;
   result->timings_shown = &result->timings;
@@ -174,8 +188,7 @@ static enum wd_stream_io fail(struct wd_stream *s, enum wd_err err, const char *
 }
 
 static enum wd_stream_io again(struct wd_stream *s, uint32_t events) {
-  wd_watch_set(&s->watch, events);
-  return WD_STREAM_AGAIN;
+  return wait_for(s, events) ? WD_STREAM_AGAIN : WD_STREAM_FAILED;
 }
 
 static enum wd_stream_io after_tls(struct wd_stream *s, enum wd_tls_step step) {
@@ -193,9 +206,10 @@ static enum wd_stream_io after_tls(struct wd_stream *s, enum wd_tls_step step) {
 
 enum wd_stream_io wd_stream_read(struct wd_stream *s, void *bytes, size_t room, size_t *got) {
   *got = 0;
+  use(s);
   if (s->tls) return after_tls(s, wd_tls_read(s->tls, bytes, room, got));
   if (s->connect.reset) return fail(s, WD_E_CONNECTION_RESET, wd_neterr_detail_remote(ECONNRESET));
-  ssize_t n = recv(s->watch.fd, bytes, room, 0);
+  ssize_t n = recv(s->fd, bytes, room, 0);
   if (n == 0) return WD_STREAM_END;
   if (n > 0) {
     *got = (size_t)n;
@@ -207,9 +221,10 @@ enum wd_stream_io wd_stream_read(struct wd_stream *s, void *bytes, size_t room, 
 
 enum wd_stream_io wd_stream_write(struct wd_stream *s, const void *bytes, size_t len, size_t *put) {
   *put = 0;
+  use(s);
   if (s->tls) return after_tls(s, wd_tls_write(s->tls, bytes, len, put));
   if (s->connect.reset) return fail(s, WD_E_CONNECTION_RESET, wd_neterr_detail_remote(ECONNRESET));
-  ssize_t n = send(s->watch.fd, bytes, len, MSG_NOSIGNAL);
+  ssize_t n = send(s->fd, bytes, len, MSG_NOSIGNAL);
   if (n >= 0) {
     *put = (size_t)n;
     return WD_STREAM_OK;
@@ -239,7 +254,9 @@ bool wd_stream_expire(struct wd_stream *s) {
 void wd_stream_stop(struct wd_stream *s) {
   if (!s->probe) return;
   wd_connect_stop(&s->connect);
-  wd_watch_close(&s->watch);
+  wd_watch_hand_over(&s->watch);
+  if (s->fd >= 0) wd_watch_close_fd(s->probe->op.loop, s->fd);
+  s->fd = -1;
   wd_tls_free(s->tls);
   s->tls = NULL;
 }

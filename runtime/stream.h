@@ -52,7 +52,9 @@ struct wd_stream {
   // inner
   struct wd_hostport at;
   struct wd_connect connect;
-  struct wd_watch watch;
+  int fd;                // once connected
+  struct wd_watch watch; // of fd, from the first wait on
+  bool used;             // for more than to connect
   struct wd_tls *tls;
   bool opening, securing;
   enum wd_err verdict; // on the certificate

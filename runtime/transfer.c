@@ -113,7 +113,7 @@ static void on_connected(struct wd_connect *c) {
     try->to = c->peer;
     if (c->reset) {
       in->connected = now;
-      close(c->fd);
+      wd_watch_close_fd(in->loop, c->fd);
     }
     wd_transfer_report(in);
     connect_failed(in, c->err ? c->err : WD_E_CONNECTION_RESET, c->err ? c->detail : "the server reset the connection at once");

@@ -234,5 +234,5 @@ void wd_transfer_easy_free(struct wd_transfer_try *try) {
   if (try->easy) curl_easy_cleanup(try->easy);
   curl_slist_free_all(try->headers);
   curl_slist_free_all(try->connect_to);
-  if (try->fd >= 0) close(try->fd);
+  if (try->fd >= 0) wd_watch_close_fd(try->t->inner->loop, try->fd);
 }

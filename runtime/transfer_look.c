@@ -35,7 +35,7 @@ void wd_transfer_look_free(struct wd_transfer_look *look) {
   wd_timer_stop(&look->in->loop->timers, &look->bound);
   wd_watch_stop(&look->watch);
   wd_tls_free(look->tls);
-  if (look->fd >= 0) close(look->fd);
+  if (look->fd >= 0) wd_watch_close_fd(look->in->loop, look->fd);
   free(look);
 }
 

@@ -150,13 +150,14 @@ int wd_transfer_multi_on_close(void *user, curl_socket_t fd) {
       wd_transfer_read_tcp(s->owner, fd);
       s->owner->socket = NULL;
     }
-    wd_watch_stop(&s->watch);
+    wd_watch_hand_over(&s->watch);
     wd_timer_stop(&m->loop->timers, &s->farewell);
     m->by_fd[fd] = NULL;
     free(s->chain);
     free(s);
   }
-  return close(fd);
+  wd_watch_close_fd(m->loop, fd);
+  return 0;
 }
 
 static void on_loop_close(struct wd_closer *c) {

@@ -9,6 +9,9 @@
 
 enum { BATCH = 256 };
 
+// Stands in loop->by_fd for a descriptor that was handed over and is still in the epoll set.
+static struct wd_watch handed_over;
+
 static int make_room(struct wd_loop *loop, int fd) {
   size_t need = (size_t)fd + 1, room = loop->by_fd_room ? loop->by_fd_room : 64;
   if (need <= loop->by_fd_room) return 0;
@@ -34,7 +37,8 @@ int wd_watch_start(struct wd_loop *loop, struct wd_watch *w, int fd, uint32_t ev
   w->events = events;
   w->paused = false;
   w->generation = ++loop->generation;
-  rc = control(w, EPOLL_CTL_ADD);
+  rc = loop->by_fd[fd] == &handed_over ? control(w, EPOLL_CTL_MOD) : -ENOENT;
+  if (rc == -ENOENT) rc = control(w, EPOLL_CTL_ADD); // it may have been closed meanwhile
   if (rc) {
     w->loop = NULL;
     w->fd = -1;
@@ -64,11 +68,11 @@ void wd_watch_resume(struct wd_watch *w, uint32_t events) {
   control(w, EPOLL_CTL_ADD);
 }
 
-static int forget(struct wd_watch *w) {
+// What is known of the watch ends; the epoll set may still have the descriptor.
+static int forget(struct wd_watch *w, struct wd_watch *instead) {
   int fd = w->fd;
   if (!w->loop) return -1;
-  if (!w->paused) control(w, EPOLL_CTL_DEL);
-  w->loop->by_fd[fd] = NULL;
+  w->loop->by_fd[fd] = instead;
   w->loop->watches--;
   w->loop = NULL;
   w->fd = -1;
@@ -76,12 +80,26 @@ static int forget(struct wd_watch *w) {
 }
 
 void wd_watch_stop(struct wd_watch *w) {
-  forget(w);
+  if (w->loop && !w->paused) control(w, EPOLL_CTL_DEL);
+  forget(w, NULL);
 }
 
+void wd_watch_hand_over(struct wd_watch *w) {
+  if (w->paused)
+    wd_watch_stop(w);
+  else
+    forget(w, &handed_over);
+}
+
+// The kernel takes what is closed out of the set: our descriptors are not duplicated, and children do not inherit them.
 void wd_watch_close(struct wd_watch *w) {
-  int fd = forget(w);
+  int fd = forget(w, NULL);
   if (fd >= 0) close(fd);
+}
+
+void wd_watch_close_fd(struct wd_loop *loop, int fd) {
+  if ((size_t)fd < loop->by_fd_room) loop->by_fd[fd] = NULL;
+  close(fd);
 }
 
 void wd_watch_dispatch(struct wd_loop *loop, int rounds) {
@@ -92,6 +110,11 @@ void wd_watch_dispatch(struct wd_loop *loop, int rounds) {
     for (int k = 0; k < n; k++) {
       uint32_t fd = (uint32_t)batch[k].data.u64;
       struct wd_watch *w = fd < loop->by_fd_room ? loop->by_fd[fd] : NULL;
+      if (w == &handed_over) { // nobody wanted to hear of it so far
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, (int)fd, NULL);
+        loop->by_fd[fd] = NULL;
+        continue;
+      }
       if (!w || w->generation != (uint32_t)(batch[k].data.u64 >> 32)) continue; // closed earlier in this batch
       loop->events++;
       w->on_event(w, batch[k].events);

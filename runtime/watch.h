@@ -33,6 +33,12 @@ void wd_watch_stop(struct wd_watch *w);
 // Stops watching and closes the descriptor at once.
 void wd_watch_close(struct wd_watch *w);
 
+// Stops watching a descriptor that somebody else is about to watch, or to close by wd_watch_close_fd: cheaper than wd_watch_stop.
+void wd_watch_hand_over(struct wd_watch *w);
+
+// Closes a descriptor that nobody watches.
+void wd_watch_close_fd(struct wd_loop *loop, int fd);
+
 // Fetches events and hands them out, until there are none or `rounds` batches were handed out.
 void wd_watch_dispatch(struct wd_loop *loop, int rounds);
 

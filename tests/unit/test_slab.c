@@ -54,10 +54,28 @@ static void test_a_free_block_is_the_next_of_its_size(void **state) {
   wd_slab_free(&slab);
 }
 
+// More than what comes in ordinary pages.
+static void test_many_blocks(void **state) {
+  (void)state;
+  enum { MANY = 10000, SIZE = 1000 };
+  struct wd_slab slab = {0};
+  unsigned char **blocks = calloc(MANY, sizeof(*blocks));
+  assert_non_null(blocks);
+  for (int i = 0; i < MANY; i++) {
+    blocks[i] = wd_slab_realloc(&slab, NULL, 0, SIZE);
+    assert_non_null(blocks[i]);
+    memset(blocks[i], i, SIZE);
+  }
+  for (int i = 0; i < MANY; i++) is_filled(blocks[i], SIZE, (unsigned char)i);
+  free(blocks);
+  wd_slab_free(&slab);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_blocks_keep_what_is_in_them),
       cmocka_unit_test(test_a_free_block_is_the_next_of_its_size),
+      cmocka_unit_test(test_many_blocks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
