@@ -9,6 +9,7 @@
 #include "runtime/arena.h"
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/probe.h"
 #include "runtime/random.h"
 
 enum {
@@ -100,6 +101,7 @@ static void left(struct wd_packet_socket *socket, unsigned n, wd_ns before, wd_n
     s->order[s->sent++] = slot;
   }
   s->waiting += n;
+  wd_probe_count.sweep_sent += n;
   s->stuck_since = 0;
   take_off(s, n);
 }
@@ -326,6 +328,7 @@ enum wd_err wd_sweep_start(struct wd_sweep *s) {
   s->ahead = wd_clock_real() - wd_clock_now();
   if (!wd_clock_is_virtual()) s->ahead = 0;
   s->paced_from = s->round_due = clock_of(s);
+  wd_probe_count.sweep_packets += s->probes;
   wd_loop_arm(s->loop, &s->tick, 0);
   return WD_OK;
 }

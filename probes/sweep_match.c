@@ -8,6 +8,7 @@
 #include "probes/packet_clock.h"
 #include "runtime/arena.h"
 #include "runtime/icmp_error.h"
+#include "runtime/probe.h"
 
 enum { USER = 1u << 31 }; // in `window`
 
@@ -101,6 +102,7 @@ void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_repl
     if (trip.uncertainty > s->uncertainty) s->uncertainty = trip.uncertainty;
     s->clock = wd_packet_clock_worse(s->clock, trip.clock);
     s->received++;
+    wd_probe_count.sweep_received++;
   } else {
     s->late++;
   }

@@ -70,7 +70,7 @@ static lua_Integer references(lua_State *L) {
 // stats() -> counters; tasks, watches, timers and registry must not grow for good.
 static int l_stats(lua_State *L) {
   struct wd_vm *vm = wd_vm_of(L);
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 16);
   const struct {
     const char *name;
     lua_Integer value;
@@ -84,6 +84,9 @@ static int l_stats(lua_State *L) {
       {"resumes", (lua_Integer)vm->resumes},
       {"probes_started", (lua_Integer)wd_probe_count.started},
       {"probes_failed", (lua_Integer)wd_probe_count.failed},
+      {"sweep_packets", (lua_Integer)wd_probe_count.sweep_packets},
+      {"sweep_sent", (lua_Integer)wd_probe_count.sweep_sent},
+      {"sweep_received", (lua_Integer)wd_probe_count.sweep_received},
       {"lua_bytes", (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB)},
   };
   for (size_t i = 0; i < WD_COUNT(rows); i++) {

@@ -68,6 +68,15 @@ function cli.integer(words)
   return n
 end
 
+--- For option:convert: a number, else nil and a message.
+function cli.number(words)
+  local n = tonumber(words)
+  if not n then
+    return nil, ("expected a number, got '%s'"):format(words)
+  end
+  return n
+end
+
 -- The flags of every probe command.
 local function probe_flags(parser)
   parser:option("--timeout", "Give up after this many seconds, or text like 500ms."):argname("S")
@@ -80,9 +89,14 @@ local function probe_flags(parser)
   parser:option("--source", "Send from this local address or interface."):argname("ADDRESS")
 end
 
---- Adds the flags of a probe that sends several packets, with its defaults as texts.
+--- Adds the flags of a probe that sends several packets, with its defaults as texts. `count` may be text for people, where it depends.
 function cli.packet_flags(parser, count, interval, size)
-  parser:option("-c --count", "Packets to send to each target."):default(count):convert(cli.integer):argname("N")
+  local option = parser:option("-c --count", "Packets to send to each target."):convert(cli.integer):argname("N")
+  if tonumber(count) then
+    option:default(count)
+  else
+    option:description(("Packets to send to each target (default: %s)."):format(count))
+  end
   parser:option("-i --interval", "Time between two packets to a target."):default(interval):argname("S")
   parser:option("-s --size", "Bytes of payload."):default(size):convert(cli.integer):argname("BYTES")
 end
@@ -93,20 +107,17 @@ function cli.certificate_flags(parser)
   parser:flag("--insecure", "Report a certificate that does not hold, but do not fail.")
 end
 
--- Runs fn beside a line on stderr that tells how far it is, from one second on; terminals only.
-local function with_progress(total, fn)
-  local done, t0 = 0, task.now()
-  local function step()
-    done = done + 1
-  end
+--- Runs fn() beside a line on stderr that tells how far it is, from one second on; terminals only. `words()` gives the line, to which the
+-- time is added. Gives what fn gives.
+function cli.with_progress(words, fn)
+  local t0 = task.now()
   if not sys.isatty(2) or sys.env "TERM" == "dumb" then
-    return fn(step)
+    return fn()
   end
   local ticker = task.spawn(function()
     task.sleep(PROGRESS_AFTER)
     while true do
-      local count = total > 1 and ("%d of %d done, "):format(done, total) or ""
-      io.stderr:write(("\r\27[K%s%.0f s"):format(total > 1 and count or "waiting, ", task.now() - t0))
+      io.stderr:write(("\r\27[K%s, %.0f s"):format(words(), task.now() - t0))
       task.sleep(PROGRESS_EVERY)
     end
   end)
@@ -116,7 +127,7 @@ local function with_progress(total, fn)
       io.stderr:write("\r\27[K")
     end
   end})
-  return fn(step)
+  return fn()
 end
 
 --- The misuse message of a call without its place in the program.
@@ -139,13 +150,16 @@ end
 local function run_probes(name, args, calls)
   check_all(name, calls)
   local layout = cli.layout()
-  local failed = 0
-  local results = with_progress(#calls, function(step)
+  local done, failed = 0, 0
+  local function words()
+    return #calls > 1 and ("%d of %d done"):format(done, #calls) or "waiting"
+  end
+  local results = cli.with_progress(words, function()
     return task.map(calls, function(call)
       local module, fn = call.probe:match("^(%w+)%.(%w+)$")
       local result = require("waddle." .. module)[fn](call.target, call.opts)
       failed = failed + (result.success and 0 or 1)
-      step()
+      done = done + 1
       if args.jsonl then
         io.write(json.encode(result, {sorted = true}), "\n")
         io.flush()
@@ -166,7 +180,8 @@ end
 
 --- A command that calls one probe for each of its targets: {name=, help=, examples=,
 -- probe="tcp.connect", argument={"HOST:PORT", "What to connect to."}, flags=function(parser) end,
--- options=function(args) return {probe's options} | nil, message end, target=function(words) return target end}
+-- options=function(args) return {probe's options} | nil, message end, target=function(words) return target end,
+-- instead=function(args, options) return exit code | nil end: another way to run it, where it gives a code}
 function cli.probe_command(spec)
   function spec.build(parser)
     parser:argument("target", spec.argument[2]):args("+"):argname(spec.argument[1])
@@ -185,6 +200,10 @@ function cli.probe_command(spec)
     end
     opts.timeout, opts.source = args.timeout, args.source
     opts.family = args.ipv4 and 4 or args.ipv6 and 6 or nil
+    local code = spec.instead and spec.instead(args, opts)
+    if code then
+      return code
+    end
     local calls = {}
     for i, target in ipairs(args.target) do
       calls[i] = {probe = spec.probe, target = spec.target and spec.target(target) or target, opts = opts}
