@@ -6,7 +6,7 @@ local show = require "waddle.show"
 local sweep_show = require "waddle.sweep_show"
 local task = require "waddle.task"
 
-local ACCEPTED = "what can be swept: 10.0.0.0/16, 10.0.0.1-10.0.0.50, 2001:db8::/120, an address, a name"
+local ACCEPTED = "to be swept are ranges (10.0.0.0/16, 10.0.0.1-10.0.0.50, 2001:db8::/120), addresses and names"
 
 -- What only a sweep knows: the name of the flag, and its place in the arguments.
 local SWEEP_ONLY = {{"--rate", "rate"}, {"--retries", "retries"}, {"--stamps", "stamps"}, {"-a", "alive"}, {"-u", "unreachable"}, {"-q", "quiet"}}
@@ -82,8 +82,12 @@ local function sweep(targets, options)
   local before, began = core.stats(), task.now()
   local function words()
     local now = core.stats()
-    return ("%d of %d packets sent, %d answered"):format(now.sweep_sent - before.sweep_sent, now.sweep_packets - before.sweep_packets,
-      now.sweep_received - before.sweep_received)
+    local sent, all = now.sweep_sent - before.sweep_sent, now.sweep_packets - before.sweep_packets
+    if all == 0 then
+      return "looking up names"
+    end
+    local share = sent > all and "" or (" of %d"):format(all) -- those sent again are not among them
+    return ("%d%s packets sent, %d answered"):format(sent, share, now.sweep_received - before.sweep_received)
   end
   local finished = false
   local tell <close> = setmetatable({}, {__close = function() -- luacheck: ignore 211

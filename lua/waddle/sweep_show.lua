@@ -119,15 +119,15 @@ function sweep_show.groups(result, found, options)
   options = options or {}
   local width, rows, lead = options.width or 80, {}, 0
   for _, group in ipairs(found.groups) do
-    lead = math.max(lead, #group.error + #tostring(#group) + 7) -- three gaps and the mark
+    lead = math.max(lead, #group.error + #tostring(#group) + 6) -- the mark and two gaps
   end
   local room = math.max(width - lead, 24) * MOST_LINES
   for i, group in ipairs(found.groups) do
     -- Lines that break between addresses are not full.
-    rows[i] = {group.ours and UNMEASURED or UNREACHABLE, group.error, #group, spans(result, group, room - MOST_LINES * 34)}
+    rows[i] = {("%s %s"):format(group.ours and UNMEASURED or UNREACHABLE, group.error), #group, spans(result, group, room - MOST_LINES * 34)}
   end
-  return text.table(rows, {width = width, align = {nil, nil, "right"}, wrap = true, colour = options.colour, style = function(row, column)
-    return column < 3 and (found.groups[row].ours and "yellow" or "red") or nil
+  return text.table(rows, {width = width, align = {nil, "right"}, wrap = true, colour = options.colour, style = function(row, column)
+    return column == 1 and (found.groups[row].ours and "yellow" or "red") or nil
   end})
 end
 
@@ -162,12 +162,14 @@ function sweep_show.table(result, found, options)
   if several and places[1] then
     width = math.max(width, 6)
     local headers = ("  %-" .. width .. "s  replies       min       avg       max"):format("target")
-    out[1] = text.paint(headers, "dim", colour) .. "\n"
+    out[1] = text.paint(headers, "dim", colour) .. "\n" -- in the widths of the lines below
   end
   for k, i in ipairs(places) do
     local n, sum, low, high = figures(rtts[i])
     if several then
-      out[#out + 1] = ("%s %s  %7s  %8s  %8s  %8s\n"):format(mark, pad(names[k], width), n .. "/" .. #rtts[i], text.ms(low), text.ms(sum / n), text.ms(high))
+      local replies = ("%7s"):format(n .. "/" .. #rtts[i])
+      out[#out + 1] = ("%s %s  %s  %8s  %8s  %8s\n"):format(mark, pad(names[k], width), text.paint(replies, "yellow", colour and n < #rtts[i]),
+        text.ms(low), text.ms(sum / n), text.ms(high))
     else
       out[#out + 1] = ("%s %s  %8s\n"):format(mark, pad(names[k], width), text.ms(sum))
     end
@@ -226,11 +228,13 @@ function sweep_show.jsonl(result)
     local received = type(rtts[i]) == "table" and (',"received":%d'):format(n) or ""
     local found
     if n > 0 then
-      found = ('"latency_ms":%s%s%s,"rtt_ms":%s,"success":true'):format(json.encode(sum / n), late, received, json.encode(rtts[i]))
+      local mean = json.encode(sum / n)
+      local rtt = received == "" and mean or json.encode(rtts[i])
+      found = ('"latency_ms":%s%s%s,"rtt_ms":%s,"success":true'):format(mean, late, received, rtt)
     else
       found = ('"error":%s%s%s,"success":false'):format(json.encode(errors[i]), late, received)
     end
-    out[i] = ('{%s,"target":%s}\n'):format(found, json.encode(targets[i]))
+    out[i] = ('{%s,"target":"%s"}\n'):format(found, targets[i]:find("^[%w.:-]+$") and targets[i] or json.encode(targets[i]):sub(2, -2))
   end
   return table.concat(out)
 end
