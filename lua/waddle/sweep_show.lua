@@ -86,32 +86,46 @@ local function parts(target)
   return before, before and (tonumber(last, 16) or 0)
 end
 
--- The targets of a group as "10.0.0.1-10.0.0.9, 10.0.0.20, and 4 more", as many as fit into so many columns.
-local function spans(result, places, columns)
-  local targets, out, used, k = get(result, "targets"), {}, 0, 1
-  while k <= #places do
-    local first, last = k, k
-    local before, number = parts(targets[places[k]])
-    while before and places[last + 1] do
-      local next_before, next_number = parts(targets[places[last + 1]])
-      if next_before ~= before or next_number ~= number + 1 then
-        break
-      end
-      last, number = last + 1, next_number
-    end
-    local word = text.printable(targets[places[first]])
-    if last > first then
-      word = word .. (last == first + 1 and ", " or "-") .. text.printable(targets[places[last]])
-    end
-    used = used + text.width(word) + 2
-    if used > columns and out[1] then
-      out[#out + 1] = ("and %d more"):format(#places - first + 1)
+-- The targets that stand one after another from the kth place on, as a word: "10.0.0.1-10.0.0.9", or the first of them alone. Gives the last one's place, too.
+local function neighbours(targets, places, k)
+  local last = k
+  local before, number = parts(targets[places[k]])
+  while before and places[last + 1] do
+    local next_before, next_number = parts(targets[places[last + 1]])
+    if next_before ~= before or next_number ~= number + 1 then
       break
     end
-    out[#out + 1] = word
+    last, number = last + 1, next_number
+  end
+  local word = text.printable(targets[places[k]])
+  if last <= k + 1 then
+    return word, k
+  end
+  return word .. "-" .. text.printable(targets[places[last]]), last
+end
+
+-- The targets at these places as "10.0.0.1-10.0.0.9, 10.0.0.20, and 4 more", as many as fit into so many lines of so many columns.
+local function spans(result, places, columns, lines)
+  local targets, words, k = get(result, "targets"), {}, 1
+  local line, used = 1, 0 -- as text.wrap breaks them
+  local rest = #(" and %d more"):format(#places)
+  while k <= #places do
+    local word, last = neighbours(targets, places, k)
+    local width = text.width(word) + 1
+    if used > 0 and used + 1 + width > columns then
+      line, used = line + 1, width
+    else
+      used = used + (used > 0 and 1 or 0) + width
+    end
+    local over = line > lines or (line == lines and used + (last < #places and rest or 0) > columns)
+    if over and words[1] then
+      words[#words + 1] = ("and %d more"):format(#places - k + 1)
+      break
+    end
+    words[#words + 1] = word
     k = last + 1
   end
-  return table.concat(out, ", ")
+  return table.concat(words, ", ")
 end
 
 --- The targets that did not answer, by reason, a row each.
@@ -121,10 +135,8 @@ function sweep_show.groups(result, found, options)
   for _, group in ipairs(found.groups) do
     lead = math.max(lead, #group.error + #tostring(#group) + 6) -- the mark and two gaps
   end
-  local room = math.max(width - lead, 24) * MOST_LINES
   for i, group in ipairs(found.groups) do
-    -- Lines that break between addresses are not full.
-    rows[i] = {("%s %s"):format(group.ours and UNMEASURED or UNREACHABLE, group.error), #group, spans(result, group, room - MOST_LINES * 34)}
+    rows[i] = {("%s %s"):format(group.ours and UNMEASURED or UNREACHABLE, group.error), #group, spans(result, group, width - lead, MOST_LINES)}
   end
   return text.table(rows, {width = width, align = {nil, "right"}, wrap = true, colour = options.colour, style = function(row, column)
     return column == 1 and (found.groups[row].ours and "yellow" or "red") or nil
@@ -136,7 +148,7 @@ function sweep_show.notes(result, found)
   local lines = {}
   for _, group in ipairs(found.groups) do
     if group.ours then
-      lines[#lines + 1] = ("%s: %s"):format(group.error, spans(result, group, 200))
+      lines[#lines + 1] = ("%s: %s"):format(group.error, spans(result, group, 200, 1))
     end
   end
   return lines
