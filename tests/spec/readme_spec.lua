@@ -66,7 +66,7 @@ describe("the pages for users", function()
         it(("%s:%d runs and prints what the page says"):format(name, block.line), function()
           assert.is_function(run[block.kind], "a block of an unknown kind: " .. block.kind)
           if not may_ping
-            and (block.text:find("icmp.ping(", 1, true) or block.text:find("waddle ping", 1, true) or block.text:find("./dev run", 1, true)) then
+            and (block.text:find("icmp%.%l+%(") or block.text:find("waddle ping", 1, true) or block.text:find("./dev run", 1, true)) then
             spec.skip("this machine does not let us send ICMP echo requests")
           end
           run[block.kind](block)
