@@ -15,6 +15,15 @@ local function is_ours(err)
   return err == "local" or err == "permission" or err:find("^dns_") ~= nil
 end
 
+-- A target as it may be printed, and its width. Nearly all are addresses, which are fit as they are.
+local function printable(target)
+  if not target:find("[^%w.:-]") then
+    return target, #target
+  end
+  target = text.printable(target)
+  return target, text.width(target)
+end
+
 -- What a list element tells of one target: the round trips it has, their sum, the shortest and the longest. `value` is a number, false, or a list of these.
 local function figures(value)
   if type(value) ~= "table" then
@@ -70,7 +79,7 @@ end
 function sweep_show.names(result, places)
   local targets, out = get(result, "targets"), {}
   for k, i in ipairs(places) do
-    out[k] = text.printable(targets[i])
+    out[k] = printable(targets[i])
   end
   out[#out + 1] = ""
   return table.concat(out, "\n")
@@ -156,34 +165,30 @@ end
 
 -- ---- those that answered ----
 
-local function pad(name, width)
-  return #name < width and not name:find("[\x80-\xff]") and name .. (" "):rep(width - #name) or text.pad(name, width)
-end
-
 --- The targets that answered, a line each: the round trip, of several packets how many were answered and the shortest, mean and longest.
 function sweep_show.table(result, found, options)
   local targets, rtts, places = get(result, "targets"), get(result, "rtt_ms"), found.alive
   local colour = options and options.colour
   local several = type(rtts[1]) == "table"
-  local names, width = {}, 0
+  local names, widths, width = {}, {}, several and #"target" or 0
   for k, i in ipairs(places) do
-    names[k] = text.printable(targets[i])
-    width = math.max(width, #names[k] <= width and 0 or text.width(names[k]))
+    names[k], widths[k] = printable(targets[i])
+    width = math.max(width, widths[k])
   end
-  local out, mark = {}, text.paint(ALIVE, "green", colour)
+  local out, mark, blanks = {}, text.paint(ALIVE, "green", colour), (" "):rep(width)
   if several and places[1] then
-    width = math.max(width, 6)
     local headers = ("  %-" .. width .. "s  replies       min       avg       max"):format("target")
     out[1] = text.paint(headers, "dim", colour) .. "\n" -- in the widths of the lines below
   end
   for k, i in ipairs(places) do
     local n, sum, low, high = figures(rtts[i])
+    local name = names[k] .. blanks:sub(widths[k] + 1)
     if several then
       local replies = ("%7s"):format(n .. "/" .. #rtts[i])
-      out[#out + 1] = ("%s %s  %s  %8s  %8s  %8s\n"):format(mark, pad(names[k], width), text.paint(replies, "yellow", colour and n < #rtts[i]),
+      out[#out + 1] = ("%s %s  %s  %8s  %8s  %8s\n"):format(mark, name, text.paint(replies, "yellow", colour and n < #rtts[i]),
         text.ms(low), text.ms(sum / n), text.ms(high))
     else
-      out[#out + 1] = ("%s %s  %8s\n"):format(mark, pad(names[k], width), text.ms(sum))
+      out[#out + 1] = ("%s %s  %8s\n"):format(mark, name, text.ms(sum))
     end
   end
   return table.concat(out)
@@ -229,8 +234,8 @@ function sweep_show.summary(result, found, elapsed, options)
   return table.concat(lines, "\n") .. "\n"
 end
 
---- A line of JSON for each target, in their order: `target`, `success`, then `latency_ms` (the mean) and `rtt_ms` as in the result, or `error`; `late_ms` where a
--- reply was late; of several packets `received`, how many were answered.
+--- A line of JSON for each target, in their order: `target`, `success`, then `latency_ms` (the mean) and `rtt_ms` as in the result, or `error`;
+-- `late_ms` where a reply was late; of several packets `received`, how many were answered.
 function sweep_show.jsonl(result)
   local targets, rtts, errors = get(result, "targets"), get(result, "rtt_ms"), get(result, "errors")
   local out = {}
