@@ -20,7 +20,9 @@ static bool take_echo(const struct wd_packet_socket *s, const struct wd_icmp_ech
   return echo->id == s->ident && echo->nonce_len == WD_ICMP_NONCE_BYTES && (uint16_t)*slot == echo->seq;
 }
 
-static bool parse(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, uint32_t *slot, uint32_t *tag) {
+// A host may cut its reply short and is there all the same.
+static bool parse(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, size_t size, uint32_t *slot, uint32_t *tag) {
+  (void)size;
   struct wd_icmp_message m;
   if (!wd_icmp_parse(&m, s->family, s->kind == WD_PACKET_RAW, reply->bytes, reply->len)) return false;
   return m.kind == WD_ICMP_REPLY && take_echo(s, &m.echo, slot, tag);

@@ -81,12 +81,18 @@ static bool pull(struct wd_packet_socket *socket, unsigned nth, struct wd_packet
   return true;
 }
 
+// What is never sent to is not left to be sent.
+static void skip_off(struct wd_sweep *s) {
+  while (s->next < s->probes && s->targets[s->next % s->n].off) s->next++;
+}
+
 static void take_off(struct wd_sweep *s, unsigned n) {
   if (s->batch[n - 1].next > s->rounds * s->n) {
     s->rounds++;
     s->round_due = clock_of(s) + s->opts.interval;
   }
   s->next = s->batch[n - 1].next;
+  skip_off(s);
   s->again_at = s->batch[n - 1].again_at;
   s->allowed -= n;
   s->paced += n;
@@ -114,7 +120,7 @@ static void refused(struct wd_packet_socket *socket, int err, uint32_t mtu) {
     s->full = true;
     return;
   }
-  wd_sweep_fail(s, s->batch[0].slot, wd_neterr_local(err));
+  wd_sweep_fail(s, s->batch[0].slot, wd_neterr_local(err), wd_neterr_detail_local(err));
   take_off(s, 1);
 }
 
@@ -130,7 +136,7 @@ static void give_up_if_stuck(struct wd_sweep *s) {
   wd_ns now = clock_of(s);
   if (s->stuck_since == 0) s->stuck_since = now;
   if (now - s->stuck_since < s->opts.timeout) return;
-  wd_sweep_fail(s, s->batch[0].slot, WD_E_LOCAL);
+  wd_sweep_fail(s, s->batch[0].slot, WD_E_LOCAL, "it could not be sent in time: this machine's send queue is full");
   take_off(s, 1);
   s->full = false;
 }
@@ -226,7 +232,7 @@ static void lose(struct wd_sweep *s, uint32_t slot) {
   s->state[slot] = WD_SWEEP_LOST;
   if (socket->overflowed >= s->at[slot]) {
     s->overflowed++;
-    wd_sweep_fail(s, slot, WD_E_LOCAL);
+    wd_sweep_fail(s, slot, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed");
   } else if (last) {
     wd_sweep_target_of(s, slot)->err = WD_E_TIMEOUT;
   }
@@ -325,6 +331,7 @@ enum wd_err wd_sweep_start(struct wd_sweep *s) {
   enum wd_err v4 = open_family(s, AF_INET), v6 = open_family(s, AF_INET6);
   bool some = wd_packet_socket_is_open(&s->sockets[0]) || wd_packet_socket_is_open(&s->sockets[1]);
   if (!some && (v4 || v6)) return v4 ? v4 : v6;
+  skip_off(s);
   s->ahead = wd_clock_real() - wd_clock_now();
   if (!wd_clock_is_virtual()) s->ahead = 0;
   s->paced_from = s->round_due = clock_of(s);

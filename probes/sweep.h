@@ -28,8 +28,8 @@ struct wd_sweep_class {
   enum wd_packet_kind kinds[2]; // to be tried in this order
   // Writes a packet of `size` payload bytes that carries slot and tag; its length, 0 when it does not fit.
   size_t (*build)(const struct wd_packet_socket *s, uint32_t slot, uint32_t tag, size_t size, uint8_t *out, size_t cap);
-  // Reads slot and tag out of a reply; false when it is none of a sweep.
-  bool (*parse)(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, uint32_t *slot, uint32_t *tag);
+  // Reads slot and tag out of a reply; false when it is none to a packet of `size` payload bytes.
+  bool (*parse)(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, size_t size, uint32_t *slot, uint32_t *tag);
   // What an error's quote tells: 2 slot and tag, 1 the slot's low 16 bits alone, 0 nothing, -1 it is not ours.
   int (*parse_quote)(const struct wd_packet_socket *s, const struct wd_packet_error *error, uint32_t *slot, uint32_t *tag);
 };
@@ -90,7 +90,8 @@ struct wd_sweep {
   const char *clock; // whose readings the round trips are made of: the least precise of all
   bool ended;
   uint64_t secret;
-  char detail[200];
+  char detail[200]; // of sockets that could not be opened
+  const char *why;  // the last error in words; static
 };
 
 struct wd_arena;

@@ -25,14 +25,19 @@ static uint32_t count(const struct wd_sweep_list *l, const char *text, struct wd
   return wd_addr_range_parse(range, text, l->port, wrong, WRONG) ? range->count : 0;
 }
 
+static void turn_off(struct wd_sweep_list *l, struct wd_sweep_target *target, enum wd_err err, const char *why) {
+  target->off = true;
+  target->err = (uint8_t)err;
+  if (!l->why) l->why = wd_arena_strdup(l->arena, why);
+}
+
 // Takes in a target's address, unless the options leave it out.
-static void admit(const struct wd_sweep_list *l, struct wd_sweep_target *target, const struct wd_addr *to) {
+static void admit(struct wd_sweep_list *l, struct wd_sweep_target *target, const struct wd_addr *to) {
   int family = wd_resolve_family(l->opts);
   target->to = *to;
   wd_addr_specify(&target->to);
   if (family == AF_UNSPEC || family == wd_addr_family(to)) return;
-  target->off = true;
-  target->err = WD_E_LOCAL;
+  turn_off(l, target, WD_E_LOCAL, wd_addr_family(to) == AF_INET ? "an IPv4 address, but the probe may only use IPv6" : "an IPv6 address, but the probe may only use IPv4");
 }
 
 static bool add_single(struct wd_sweep_list *l, struct wd_sweep_target *target, const char *text, char *wrong) {
@@ -91,30 +96,28 @@ const char *wd_sweep_list_read(struct wd_sweep_list *l) {
 
 static void look_up_more(struct wd_sweep_list *l);
 
-static void settle(struct wd_sweep_look_up *u, enum wd_err err) {
+static void settle(struct wd_sweep_look_up *u, enum wd_err err, const char *why) {
   struct wd_sweep_list *l = u->list;
   struct wd_sweep_target *target = &l->targets[u->target];
   wd_timer_stop(&l->loop->timers, &u->deadline);
   struct wd_addr to = {0};
   if (!err && !wd_addr_from_sockaddr(&to, (const struct sockaddr *)&u->resolve.addresses[0].sa, u->resolve.addresses[0].len))
-    err = WD_E_LOCAL;
-  if (err) {
-    target->off = true;
-    target->err = (uint8_t)err;
-  } else {
+    err = WD_E_LOCAL, why = "an address of neither IPv4 nor IPv6";
+  if (err)
+    turn_off(l, target, err, why);
+  else
     admit(l, target, &to);
-  }
   wd_resolve_clear(&u->resolve);
   l->open--;
   look_up_more(l);
 }
 
 static void resolved(struct wd_resolve *r) {
-  settle(WD_CONTAINER(r, struct wd_sweep_look_up, resolve), r->err);
+  settle(WD_CONTAINER(r, struct wd_sweep_look_up, resolve), r->err, r->detail);
 }
 
 static void too_late(struct wd_timer *t) {
-  settle(WD_CONTAINER(t, struct wd_sweep_look_up, deadline), WD_E_DNS_TIMEOUT);
+  settle(WD_CONTAINER(t, struct wd_sweep_look_up, deadline), WD_E_DNS_TIMEOUT, "the name was not looked up within the timeout");
 }
 
 static void look_up_more(struct wd_sweep_list *l) {

@@ -19,6 +19,7 @@ struct wd_sweep_list {
   struct wd_sweep_target *targets;
   uint32_t n;
   bool has_range;
+  const char *why; // a target is off, in words; in the arena. NULL: none is
   // inner
   struct wd_loop *loop;
   struct wd_sweep_look_up *first, *last, *next; // names, in order; next: the first that was not asked for

@@ -30,10 +30,11 @@ void wd_sweep_set_sent(struct wd_sweep *s, uint32_t slot, wd_ns at, wd_ns window
   s->window[slot] = (window < USER ? (uint32_t)window : USER - 1) | (user ? USER : 0);
 }
 
-void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err) {
+void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err, const char *why) {
   if (s->state[slot] == WD_SWEEP_WAIT) s->waiting--;
   s->state[slot] = WD_SWEEP_ERROR;
   s->at[slot] = err;
+  s->why = why;
   wd_sweep_target_of(s, slot)->err = (uint8_t)err;
 }
 
@@ -81,7 +82,7 @@ static bool is_target(const struct wd_packet_socket *socket, const struct wd_add
 void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_reply *reply) {
   struct wd_sweep *s = wd_sweep_of(socket);
   uint32_t slot, tag;
-  bool ours = s->cls->parse(socket, reply, &slot, &tag) && slot < s->slots && tag == wd_sweep_tag(s, slot);
+  bool ours = s->cls->parse(socket, reply, s->opts.size, &slot, &tag) && slot < s->slots && tag == wd_sweep_tag(s, slot);
   if (!ours || !is_target(socket, &reply->from, &wd_sweep_target_of(s, slot)->to)) {
     s->foreign++;
     return;
@@ -171,6 +172,6 @@ void wd_sweep_error(struct wd_packet_socket *socket, const struct wd_packet_erro
     return;
   }
   if (s->state[slot] != WD_SWEEP_WAIT) return;
-  wd_sweep_fail(s, slot, err);
+  wd_sweep_fail(s, slot, err, wd_icmp_text(socket->family, error->type, error->code));
   wd_sweep_hasten(s);
 }

@@ -15,8 +15,8 @@ uint32_t wd_sweep_tag(const struct wd_sweep *s, uint32_t slot);
 // Notes when a slot's packet was sent, and how far off that may be; `user`: by our own clock.
 void wd_sweep_set_sent(struct wd_sweep *s, uint32_t slot, wd_ns at, wd_ns window, bool user);
 
-// Ends a slot with an error.
-void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err);
+// Ends a slot with an error; `why` is static text.
+void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err, const char *why);
 
 // Places the packets without a stamp of their own between those with one; `first` is the batch's place in the order of sending.
 void wd_sweep_interpolate(struct wd_sweep *s, uint32_t first);

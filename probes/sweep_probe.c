@@ -90,7 +90,7 @@ static void write_figures(struct wd_sweep_op *op) {
   const struct wd_sweep *s = &op->sweep;
   struct wd_sweep_result *r = &op->result;
   const wd_ns *times = r->rtt.items;
-  wd_ns sum = 0;
+  wd_ns sum = 0, n = 0;
   r->sent = s->sent;
   r->received = s->received;
   r->late = s->late;
@@ -104,8 +104,9 @@ static void write_figures(struct wd_sweep_op *op) {
     if (r->rtt_min == WD_NONE || times[i] < r->rtt_min) r->rtt_min = times[i];
     if (times[i] > r->rtt_max) r->rtt_max = times[i]; // WD_NONE is below every time
     sum += times[i];
+    n++;
   }
-  if (r->received > 0) r->rtt_avg = r->common.latency = sum / r->received;
+  if (n > 0) r->rtt_avg = r->common.latency = sum / n;
 }
 
 static void swept(struct wd_sweep *s) {
@@ -133,7 +134,7 @@ static void swept(struct wd_sweep *s) {
   if (s->n == 1 && first == WD_E_TIMEOUT)
     wd_probe_done(&op->probe, first, "no answer within %g s", (double)s->opts.timeout / 1e9);
   else if (s->n == 1)
-    wd_probe_done(&op->probe, first, NULL);
+    wd_probe_done(&op->probe, first, "%s", s->why ? s->why : op->list.why ? op->list.why : wd_err_name(first));
   else
     wd_probe_done(&op->probe, same ? first : WD_E_TIMEOUT, "none of %u targets answered%s%s", s->n, same ? ", each " : "",
                   same ? wd_err_name(first) : "");

@@ -17,10 +17,10 @@ static size_t build(const struct wd_packet_socket *s, uint32_t slot, uint32_t ta
   return wd_udp_build(out, cap, &ping, size);
 }
 
-static bool parse(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, uint32_t *slot, uint32_t *tag) {
+static bool parse(const struct wd_packet_socket *s, const struct wd_packet_reply *reply, size_t size, uint32_t *slot, uint32_t *tag) {
   (void)s;
   struct wd_udp_ping ping;
-  if (!wd_udp_parse(&ping, reply->bytes, reply->len)) return false;
+  if (reply->len != size || !wd_udp_parse(&ping, reply->bytes, reply->len)) return false;
   *slot = ping.seq;
   *tag = ping.id;
   return ping.nonce == ping.id;

@@ -60,8 +60,13 @@ local function certificate_words(result)
   return days and ("certificate ok for %d days"):format(math.floor(days)) or "certificate ok"
 end
 
+-- How many packets of a ping, or of a sweep, were sent and answered.
+local function counts(result)
+  return get(result, "packets_sent") or get(result, "sent"), get(result, "packets_received") or get(result, "received")
+end
+
 local function packets(result)
-  local sent, received = get(result, "packets_sent"), get(result, "packets_received")
+  local sent, received = counts(result)
   local words = sent and received and ("%d of %d replies"):format(received, sent) or nil
   local jitter = get(result, "jitter_ms")
   return join(list(words, jitter and "jitter " .. text.ms(jitter) or nil))
@@ -222,7 +227,7 @@ function show.packets(result, options)
   local loss = get(result, "packet_loss_percent")
   local low, mean, high = get(result, "rtt_min_ms"), get(result, "rtt_avg_ms"), get(result, "rtt_max_ms")
   local rtt = low and mean and high and ("%s / %s / %s"):format(text.ms(low), text.ms(mean), text.ms(high))
-  local sent, received = get(result, "packets_sent"), get(result, "packets_received")
+  local sent, received = counts(result)
   local function positive(name)
     local count = get(result, name)
     return count and count > 0 and tostring(count) or nil
