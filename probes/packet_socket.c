@@ -27,8 +27,10 @@ static const int stamp_flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_S
     SOF_TIMESTAMPING_RX_HARDWARE | SOF_TIMESTAMPING_OPT_TX_SWHW | SOF_TIMESTAMPING_OPT_TSONLY;
 static const uint32_t stamp_request = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_TX_HARDWARE;
 
-// Whether the kernel lets us name a packet for its stamp. Where it does not, it counts, and so do we.
-static enum { NAMES_UNTRIED, NAMES_WORK, NAMES_UNKNOWN } stamp_names;
+// What the kernel lets us ask for with a packet: the first of these that it does not refuse. Where it does not let us name packets it counts,
+// and so do we; where it knows no stamps there are none.
+static enum { STAMPS_NAMED, STAMPS_COUNTED, STAMPS_NONE } stamps;
+static bool stamps_tried; // it took such a packet
 
 // Where the kernel counts: whose packet had which number.
 static struct counted {
@@ -43,8 +45,8 @@ static struct counted *counted_at(const struct wd_packet_socket *s, uint32_t num
 
 bool wd_packet_stamp_id(const struct wd_packet_socket *s, uint32_t told, uint32_t *id) {
   const struct counted *c = counted_at(s, told);
-  *id = stamp_names == NAMES_WORK ? told : c->id;
-  return stamp_names == NAMES_WORK || (c->fd == s->watch.fd && c->number == told);
+  *id = stamps == STAMPS_NAMED ? told : c->id;
+  return stamps == STAMPS_NAMED || (c->fd == s->watch.fd && c->number == told);
 }
 
 // ---- opening ----
@@ -201,10 +203,10 @@ static void fill(const struct wd_packet_socket *s, struct msghdr *h, struct cont
                        .msg_control = c->room.bytes};
   if (m->ttl >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, (uint32_t)m->ttl);
   if (m->tos >= 0) add_control(h, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, (uint32_t)m->tos);
-  if (!m->stamp) return;
+  if (!m->stamp || stamps == STAMPS_NONE) return;
   add_control(h, SOL_SOCKET, SO_TIMESTAMPING, stamp_request);
   // With every packet: on ping and raw sockets the name of the one before would stick.
-  if (stamp_names != NAMES_UNKNOWN) add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->id);
+  if (stamps == STAMPS_NAMED) add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->id);
 }
 
 // Builds messages from what there is to pull; their number.
@@ -222,7 +224,7 @@ static unsigned build(struct wd_packet_socket *s) {
 }
 
 static void count(struct wd_packet_socket *s, unsigned n) {
-  for (unsigned i = 0; i < n && stamp_names == NAMES_UNKNOWN; i++) {
+  for (unsigned i = 0; i < n && stamps == STAMPS_COUNTED; i++) {
     if (!messages[i].stamp) continue;
     uint32_t number = s->counted++;
     *counted_at(s, number) = (struct counted){.fd = s->watch.fd, .number = number, .id = messages[i].id};
@@ -231,7 +233,7 @@ static void count(struct wd_packet_socket *s, unsigned n) {
 
 // A send that failed may or may not have used up a count: begin anew at 0.
 static void recount(struct wd_packet_socket *s) {
-  if (stamp_names != NAMES_UNKNOWN || !wd_packet_socket_is_open(s)) return;
+  if (stamps != STAMPS_COUNTED || !wd_packet_socket_is_open(s)) return;
   set(s->watch.fd, SOL_SOCKET, SO_TIMESTAMPING, stamp_flags);
   set(s->watch.fd, SOL_SOCKET, SO_TIMESTAMPING, stamp_flags | SOF_TIMESTAMPING_OPT_ID);
   s->counted = 0;
@@ -246,7 +248,7 @@ bool wd_packet_flush(struct wd_packet_socket *s) {
     int r = sendmmsg(s->watch.fd, headers, n, 0), err = errno;
     wd_ns after = wd_clock_real();
     if (r > 0) {
-      if (stamp_names == NAMES_UNTRIED && messages[0].stamp) stamp_names = NAMES_WORK;
+      stamps_tried = stamps_tried || messages[0].stamp;
       count(s, (unsigned)r);
       s->proto->left(s, (unsigned)r, before, after);
     }
@@ -260,10 +262,11 @@ bool wd_packet_flush(struct wd_packet_socket *s) {
     }
     recount(s);
     if (r >= 0 || !wd_packet_socket_is_open(s)) continue;
-    if (err == EINVAL && stamp_names == NAMES_UNTRIED) {
-      stamp_names = NAMES_UNKNOWN; // before Linux 6.13; a packet with a fault of its own fails again below
+    if (err == EINVAL && !stamps_tried && messages[0].stamp && stamps != STAMPS_NONE) {
+      stamps++;
       recount(s);
     } else if (again == messages[0].id) {
+      if (!stamps_tried) stamps = STAMPS_NAMED; // the fault was the packet's own
       s->proto->refused(s, err, err == EMSGSIZE ? s->local_mtu : 0);
     } else {
       // The first failure may be an ICMP error to another packet, which the socket had pending (ip(7), IP_RECVERR).

@@ -1,0 +1,171 @@
+-- What is reported where the kernel is another one (support/preload/other_kernel.c): without names for stamps, without stamps, with those of a network
+-- card; and with a receive buffer that overflows. Each runs a waddle of its own with that kernel preloaded.
+
+local json = require "waddle.json"
+local process = require "tests.support.process"
+local sim = require "tests.support.sim"
+local spec = require "tests.support.spec"
+
+local CARD_LATE_MS = 7 -- what the card's clock adds to every round trip
+local STAMPED_MS = 0.061 -- uncertainty of a round trip between two of the kernel's stamps
+
+local function contents(path)
+  local file = assert(io.open(path))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+-- The sanitizer's runtime has to come before everything else that is preloaded.
+local function preloaded()
+  local sanitizer = contents("/proc/self/maps"):match("(/%S*/libasan%.so%S*)")
+  local library = process.path:gsub("[^/]*$", "tests/libother-kernel.so")
+  if library:sub(1, 1) ~= "/" then
+    library = os.getenv "PWD" .. "/" .. library
+  end
+  return sanitizer and sanitizer .. ":" .. library or library
+end
+
+-- What the script returns, run on that kernel.
+local function on(kernel, script)
+  local code, out, err = process.run({"-e", "print(json.encode((function() " .. script .. " end)()))"}, {LD_PRELOAD = preloaded(), WADDLE_KERNEL = kernel})
+  assert(code == 0, err)
+  return json.decode(out)
+end
+
+-- Hosts that answer 5 ms after one another, so that a stamp of the wrong packet shows.
+local HOSTS = 16
+local function hosts()
+  local lines = {}
+  for i = 1, HOSTS do
+    lines[i] = ("10.77.20.%d delay=%dms\nfd77::20:%x delay=%dms"):format(i, 5 * i, i, 5 * i)
+  end
+  return table.concat(lines, "\n")
+end
+
+-- Probes of these hosts, beside packets that the kernel refuses, whose places in its count are easily lost.
+local PROBES = [[
+  icmp.ping("127.0.0.1", {count = 1}) -- the kernel begins to stamp a little after the first socket asks
+  task.sleep(0.05)
+  local targets, refused = {}, 0
+  for i = 1, 16 do
+    if i % 3 == 0 then
+      targets[#targets + 1] = "192.0.2." .. i
+    end
+    targets[#targets + 1] = "10.77.20." .. i
+  end
+  local pings = task.map(targets, function(t) return icmp.ping(t, {count = 2, interval = 0.01}) end, {concurrency = 30})
+  local datagrams = task.map(targets, function(t) return udp.ping(t, {count = 2, interval = 0.01}) end, {concurrency = 30})
+  return {
+    exact = icmp.sweep(targets, {stamps = "exact"}), lean = icmp.sweep(targets, {stamps = "lean"}),
+    six = icmp.sweep("fd77::20:1-fd77::20:10", {stamps = "exact"}),
+    udp_exact = udp.sweep(targets, {stamps = "exact"}), udp_lean = udp.sweep(targets, {stamps = "lean"}), pings = pings, datagrams = datagrams,
+    query = dns.query("host.test", {server = "10.77.20.7"}),
+  }
+]]
+
+local function sweeps_of(r)
+  return {exact = r.exact, lean = r.lean, six = r.six, udp_exact = r.udp_exact, udp_lean = r.udp_lean}
+end
+
+-- Everything was answered but what could not be sent; the longer a host waits, the longer its round trip: gives check(rtt, place of the host).
+local function hold(r, check)
+  for name, sweep in pairs(sweeps_of(r)) do
+    local refused = name == "six" and 0 or 5
+    assert.same({true, HOSTS, HOSTS, refused}, {sweep.success, sweep.sent, sweep.received, #sweep.targets - HOSTS}, name)
+    local place = 0
+    for i, rtt in ipairs(sweep.rtt_ms) do
+      if sweep.targets[i]:find("^192") then
+        assert.same({false, "local"}, {rtt, sweep.errors[i]})
+      else
+        place = place + 1
+        check(rtt, place, name)
+      end
+    end
+  end
+  for _, kind in ipairs {"pings", "datagrams"} do
+    for _, ping in ipairs(r[kind]) do
+      local place = tonumber(ping.target:match("^10%.77%.20%.(%d+)"))
+      assert.same(place and {true, 2} or {false, 0}, {ping.success, ping.packets_received})
+      for _, sample in ipairs(place and ping.samples or {}) do
+        check(sample.rtt_ms, place, kind)
+      end
+    end
+  end
+  assert.is_true(r.query.success)
+  check(r.query.latency_ms, 7, "query")
+end
+
+-- Every result with replies.
+local function each_quality(r, check)
+  for name, sweep in pairs(sweeps_of(r)) do
+    check(sweep.quality, name)
+  end
+  for _, kind in ipairs {"pings", "datagrams"} do
+    for _, ping in ipairs(r[kind]) do
+      if ping.success then
+        check(ping.quality, kind)
+      end
+    end
+  end
+  check(r.query.quality, "query")
+end
+
+describe("on a kernel", function()
+  after_each(process.clean)
+
+  it("that cannot name packets for their stamps, we count as it does", function()
+    local truth, r = sim.run(hosts(), function() return on("no-names", PROBES) end)
+    hold(r, function(rtt, place) assert.is_true(rtt >= 5 * place - 0.1, rtt) end)
+    each_quality(r, function(quality, name)
+      assert.equal("kernel", quality.timestamp_source, name)
+      if not name:find("lean") and name ~= "query" then
+        assert.is_true(quality.uncertainty_ms <= STAMPED_MS, name)
+      end
+    end)
+    -- held against the wire: of a host's packets the first two were pings, then came two datagrams, two sweeps ...
+    for place = 1, HOSTS do
+      local of = {}
+      for _, packet in ipairs(truth["10.77.20." .. place]) do
+        of[packet.proto] = of[packet.proto] or {}
+        table.insert(of[packet.proto], packet)
+      end
+      local at = place + (place // 3)
+      local ping, datagram = r.pings[at].samples, r.datagrams[at].samples
+      assert.equal("10.77.20." .. place, r.exact.targets[at])
+      sim.compare({ping[1].rtt_ms, ping[2].rtt_ms, r.exact.rtt_ms[at]}, {of.icmp[1], of.icmp[2], of.icmp[3]})
+      sim.compare({datagram[1].rtt_ms, datagram[2].rtt_ms, r.udp_exact.rtt_ms[at]}, {of.udp[1], of.udp[2], of.udp[3]})
+      sim.compare({r.six.rtt_ms[place]}, truth[("fd77::20:%x"):format(place)])
+    end
+  end)
+
+  for kernel, what in pairs {["no-stamps"] = "that knows no timestamps", silent = "that gives none"} do
+    it(what .. ", the clock is ours, and that is said", function()
+      local _, r = sim.run(hosts(), function() return on(kernel, PROBES) end)
+      hold(r, function(rtt, place, name) assert.is_true(rtt >= 5 * place - 1, name) end)
+      each_quality(r, function(quality, name)
+        assert.equal("user", quality.timestamp_source, name)
+        assert.is_true(quality.uncertainty_ms > 0, name)
+      end)
+    end)
+  end
+
+  it("whose network card stamps, round trips are made of the card's clock", function()
+    local _, r = sim.run(hosts(), function() return on("hardware", PROBES) end)
+    hold(r, function(rtt, place, name)
+      if not name:find("lean") and name ~= "query" then
+        assert.is_true(rtt >= 5 * place + CARD_LATE_MS - 0.1, name .. " " .. rtt)
+      end
+    end)
+    for _, sweep in ipairs {r.exact, r.six, r.udp_exact} do
+      assert.same({"hardware", true}, {sweep.quality.timestamp_source, sweep.quality.uncertainty_ms < STAMPED_MS})
+    end
+    for _, kind in ipairs {"pings", "datagrams"} do
+      for _, ping in ipairs(r[kind]) do
+        assert.equal(ping.success and "hardware" or nil, ping.quality.timestamp_source)
+      end
+    end
+    -- one in eight has a stamp of the card: the figures are no better than those of the others
+    assert.equal("kernel", r.lean.quality.timestamp_source)
+  end)
+end)
