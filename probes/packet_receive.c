@@ -153,6 +153,7 @@ static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const stru
 }
 
 static void drain_replies(struct wd_packet_socket *s) {
+  s->unread = 0;
   for (int round = 0, n = BATCH; round < ROUNDS && n != 0 && wd_packet_socket_is_open(s); round++) {
     n = read_batch(s, 0);
     if (n < 0 && (errno == EAGAIN || errno == EBADF)) return;

@@ -76,6 +76,17 @@ static void filter_raw(const struct wd_packet_socket *s, int fd) {
   setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
+// What an answer of so many bytes takes of the receive buffer at most: the kernel counts what it allocated.
+static size_t footprint(size_t len) {
+  return 2 * len + 1024;
+}
+
+static size_t receive_room(int fd) {
+  int room = 0;
+  socklen_t len = sizeof(room);
+  return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, &len) == 0 && room > 0 ? (size_t)room : SIZE_MAX;
+}
+
 static void set_options(const struct wd_packet_socket *s, int fd, const struct wd_packet_socket_opts *opts) {
   // Stamps, errors and replies share one budget; only CAP_NET_ADMIN may go past the system's limit.
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &opts->receive_bytes, sizeof(opts->receive_bytes)))
@@ -149,6 +160,7 @@ enum wd_err wd_packet_socket_open(struct wd_packet_socket *s, struct wd_loop *lo
   if (opts->source && (err = wd_route_bind(fd, s->family, opts->source, detail, detail_size))) goto out;
   if (s->kind != WD_PACKET_UDP && (rc = choose_ident(s, fd))) goto out;
   set_options(s, fd, opts);
+  s->room = receive_room(fd);
   rc = -wd_watch_start(loop, &s->watch, fd, EPOLLIN);
 out:
   if (rc) {
@@ -209,17 +221,19 @@ static void fill(const struct wd_packet_socket *s, struct msghdr *h, struct cont
   if (stamps == STAMPS_NAMED) add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->id);
 }
 
-// Builds messages from what there is to pull; their number.
+// Builds messages from what there is to pull, and whose answers find room; their number.
 static unsigned build(struct wd_packet_socket *s) {
   unsigned n = 0;
-  size_t used = 0;
-  for (; n < WD_PACKET_BATCH; n++) {
+  size_t used = 0, answers = s->unread;
+  for (; n < WD_PACKET_BATCH && (n == 0 || answers < s->room / 2); n++) {
     messages[n] = (struct wd_packet_message){.ttl = -1, .tos = -1};
     if (!s->proto->pull(s, n, &messages[n], scratch + used, SCRATCH - used)) break;
     controls[n].data = (struct iovec){.iov_base = scratch + used, .iov_len = messages[n].len};
-    fill(s, &headers[n].msg_hdr, &controls[n], &messages[n]);
     used += messages[n].len;
+    answers += footprint(messages[n].len);
   }
+  if (n > 0) messages[n - 1].stamp = true; // those between two stamps are known to have left between them
+  for (unsigned i = 0; i < n; i++) fill(s, &headers[i].msg_hdr, &controls[i], &messages[i]);
   return n;
 }
 
@@ -244,16 +258,22 @@ bool wd_packet_flush(struct wd_packet_socket *s) {
   while (wd_packet_socket_is_open(s)) {
     unsigned n = build(s);
     if (n == 0) return false;
+    if (s->unread >= s->room / 2) {
+      wd_packet_receive(s, EPOLLIN);
+      continue;
+    }
     wd_ns before = wd_clock_real();
     int r = sendmmsg(s->watch.fd, headers, n, 0), err = errno;
     wd_ns after = wd_clock_real();
     if (r > 0) {
       stamps_tried = stamps_tried || messages[0].stamp;
       count(s, (unsigned)r);
+      for (int i = 0; i < r; i++) s->unread += footprint(messages[i].len);
       s->proto->left(s, (unsigned)r, before, after);
     }
     // At once: stamps that lie about take the room of replies.
     wd_packet_drain_errors(s);
+    if (r > 0 && s->proto->drained && wd_packet_socket_is_open(s)) s->proto->drained(s);
     if (r == (int)n) continue;
     if (r < 0 && err == EINTR) continue;
     if (r < 0 && err == EAGAIN) {

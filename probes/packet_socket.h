@@ -1,7 +1,8 @@
 // A datagram socket that measures: ping, raw ICMP or UDP, never connected. It asks its owner for packets and sends them together
 // (sendmmsg), reads what came together (recvmmsg), and hands out the kernel's timestamps and ICMP errors from the error queue.
 // Must hold: nothing is allocated per packet; a callback may close the socket it was called for; an error that is pending on the
-// socket is never taken for the error of the packet that happened to be sent next.
+// socket is never taken for the error of the packet that happened to be sent next; however much is sent at once, replies are read before
+// they can have filled the receive buffer.
 #pragma once
 
 #include <time.h>
@@ -20,7 +21,7 @@ struct wd_packet_message {
   const struct wd_addr *to;
   size_t len;     // bytes written at the place given
   int ttl, tos;   // -1 = default
-  bool stamp;     // ask for the moment of sending
+  bool stamp;     // ask for the moment of sending; of the last one of a batch that is asked in any case
   uint32_t id;    // by which that is told
 };
 
@@ -52,13 +53,14 @@ struct wd_packet_stamp {
   wd_ns hardware; // WD_NONE, or the card's clock: to be compared with nothing but a reply's `hardware`
 };
 
-// What an owner brings. Called on the loop; pull, left and refused from within wd_packet_flush.
+// What an owner brings. Called on the loop; pull, left, drained and refused from within wd_packet_flush.
 struct wd_packet_proto {
   // Writes the next packet, the `nth` of a batch, at `out` and describes it; false when there is none, or it does not fit into `room`. It stays next until
   // `left` or `refused`: asked anew, the same packets come from the first on.
   bool (*pull)(struct wd_packet_socket *s, unsigned nth, struct wd_packet_message *m, uint8_t *out, size_t room);
   // The first `n` of those pulled went to the kernel between two moments.
   void (*left)(struct wd_packet_socket *s, unsigned n, wd_ns before, wd_ns after);
+  void (*drained)(struct wd_packet_socket *s); // what stamps there are of those that left were told; may be NULL
   void (*refused)(struct wd_packet_socket *s, int err, uint32_t mtu); // the kernel does not take the first one
   void (*stamped)(struct wd_packet_socket *s, const struct wd_packet_stamp *stamp);
   void (*reply)(struct wd_packet_socket *s, const struct wd_packet_reply *reply);
@@ -72,6 +74,7 @@ struct wd_packet_socket {
   int family;
   uint16_t ident; // ICMP: the id of every echo of this socket
   struct wd_timer flush;
+  size_t room, unread; // bytes of the receive buffer; those that replies to what was sent since it was last read may take
   uint32_t counted;   // packets sent so far with a request for a stamp, as the kernel counts
   uint32_t local_mtu; // what the kernel said with its last EMSGSIZE
   uint32_t drops;     // datagrams that found no room (SO_RXQ_OVFL)
@@ -102,7 +105,7 @@ static inline bool wd_packet_socket_is_open(const struct wd_packet_socket *s) {
 // Sends all there is to pull, in the next pass: what others of this pass add leaves in the same batch.
 void wd_packet_socket_ready(struct wd_packet_socket *s);
 
-// Sends now all there is to pull, and reads the stamps; true when the socket is full: it goes on by itself once it is not.
+// Sends now all there is to pull, and reads the stamps, and replies where they may fill the receive buffer; true when the socket is full: it goes on by itself once it is not.
 bool wd_packet_flush(struct wd_packet_socket *s);
 
 // Reads what is there, errors and stamps first, so that a reply finds its packet's final time of sending.

@@ -74,8 +74,7 @@ static bool pull(struct wd_packet_socket *socket, unsigned nth, struct wd_packet
   if (!(m->len = s->cls->build(socket, at.slot, wd_sweep_tag(s, at.slot), s->opts.size, out, room))) return false;
   m->ttl = s->opts.ttl;
   m->tos = s->opts.tos;
-  bool last = nth + 1 == s->allowed || at.next % s->n == 0 || (at.again_at > s->again_at && at.again_at == s->again_n);
-  m->stamp = s->opts.stamps == WD_SWEEP_EXACT || nth % LEAN_EVERY == 0 || last;
+  m->stamp = s->opts.stamps == WD_SWEEP_EXACT || nth % LEAN_EVERY == 0;
   m->id = at.slot;
   s->batch[nth] = at;
   return true;
@@ -112,6 +111,11 @@ static void left(struct wd_packet_socket *socket, unsigned n, wd_ns before, wd_n
   take_off(s, n);
 }
 
+static void drained(struct wd_packet_socket *socket) {
+  struct wd_sweep *s = wd_sweep_of(socket);
+  if (s->opts.stamps == WD_SWEEP_LEAN) s->placed = wd_sweep_interpolate(s, s->placed);
+}
+
 static void refused(struct wd_packet_socket *socket, int err, uint32_t mtu) {
   struct wd_sweep *s = wd_sweep_of(socket);
   (void)mtu;
@@ -126,6 +130,7 @@ static void refused(struct wd_packet_socket *socket, int err, uint32_t mtu) {
 
 static const struct wd_packet_proto proto = {.pull = pull,
                                              .left = left,
+                                             .drained = drained,
                                              .refused = refused,
                                              .stamped = wd_sweep_stamped,
                                              .reply = wd_sweep_reply,
@@ -146,14 +151,12 @@ static bool send_batch(struct wd_sweep *s, uint32_t most) {
   struct wd_sweep_pulled at = {.next = s->next, .again_at = s->again_at};
   if (most == 0 || !peek(s, &at)) return false;
   struct wd_packet_socket *socket = &s->sockets[wd_addr_family(&wd_sweep_target_of(s, at.slot)->to) == AF_INET6];
-  uint32_t first = s->sent;
   uint64_t paced = s->paced;
   s->allowed = most < WD_PACKET_BATCH ? most : WD_PACKET_BATCH;
   s->full = false;
   if (wd_packet_flush(socket)) s->full = true;
   if (s->full) give_up_if_stuck(s);
   s->allowed = 0;
-  if (s->opts.stamps == WD_SWEEP_LEAN) wd_sweep_interpolate(s, first);
   return !s->full && s->paced > paced;
 }
 

@@ -65,6 +65,7 @@ struct wd_sweep {
   uint8_t *state;
   uint32_t *order;                     // slots in the order of sending
   uint32_t sent, expired, lingered;    // in `order`: how many were sent, judged by the timeout, by the linger
+  uint32_t placed;                     // in `order`: the last packet whose time of sending others are placed by
   uint32_t next;                       // the next probe that was never sent
   uint32_t rounds;                     // of them that have begun
   uint32_t *again, again_at, again_n;  // slots to be sent again, in order

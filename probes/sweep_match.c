@@ -62,16 +62,22 @@ static bool has_stamp(const struct wd_sweep *s, uint32_t place) {
   return s->state[slot] == WD_SWEEP_WAIT && s->window[slot] == 0;
 }
 
-void wd_sweep_interpolate(struct wd_sweep *s, uint32_t first) {
+// Where the next stamp is far off, our own clock tells more.
+static bool is_near(const struct wd_sweep *s, uint32_t slot, wd_ns gap) {
+  return s->state[slot] == WD_SWEEP_WAIT && gap >= 0 && gap <= (wd_ns)(s->window[slot] & ~USER) + WD_MS;
+}
+
+uint32_t wd_sweep_interpolate(struct wd_sweep *s, uint32_t first) {
   uint32_t before = UINT32_MAX;
   for (uint32_t i = first; i < s->sent; i++) {
     if (!has_stamp(s, i)) continue;
     // Packets leave in order: those between two stamps left between them.
     wd_ns from = before == UINT32_MAX ? 0 : s->at[s->order[before]], gap = s->at[s->order[i]] - from;
-    for (uint32_t k = before + 1; before != UINT32_MAX && gap >= 0 && k < i; k++)
-      if (s->state[s->order[k]] == WD_SWEEP_WAIT) wd_sweep_set_sent(s, s->order[k], from + gap * (wd_ns)(k - before) / (wd_ns)(i - before), gap, false);
+    for (uint32_t k = before + 1; before != UINT32_MAX && k < i; k++)
+      if (is_near(s, s->order[k], gap)) wd_sweep_set_sent(s, s->order[k], from + gap * (wd_ns)(k - before) / (wd_ns)(i - before), gap, false);
     before = i;
   }
+  return before == UINT32_MAX ? s->sent : before;
 }
 
 // Echoes have no ports, whatever a name of theirs carries in that place.

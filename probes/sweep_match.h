@@ -18,8 +18,8 @@ void wd_sweep_set_sent(struct wd_sweep *s, uint32_t slot, wd_ns at, wd_ns window
 // Ends a slot with an error; `why` is static text.
 void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err, const char *why);
 
-// Places the packets without a stamp of their own between those with one; `first` is the batch's place in the order of sending.
-void wd_sweep_interpolate(struct wd_sweep *s, uint32_t first);
+// Places the packets without a stamp of their own between those with one, from `first` on in the order of sending. Where the next call has to begin.
+uint32_t wd_sweep_interpolate(struct wd_sweep *s, uint32_t first);
 
 // For struct wd_packet_proto.
 void wd_sweep_stamped(struct wd_packet_socket *socket, const struct wd_packet_stamp *stamp);

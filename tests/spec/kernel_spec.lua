@@ -170,6 +170,25 @@ local STALL = [[
 describe("a receive buffer that overflows", function()
   after_each(process.clean)
 
+  it("is read before that, however much is sent at once", function()
+    local r = on("small-room", [[
+      local targets = {}
+      for i = 1, 500 do
+        targets[i] = ("127.4.%d.%d"):format(i // 200, i % 200 + 1)
+      end
+      return {sweeps = {icmp.sweep(targets, {timeout = 0.5}), icmp.sweep(targets, {timeout = 0.5, size = 1400}), icmp.sweep(targets, {timeout = 0.5, rate = 1000000}),
+        icmp.sweep(targets, {timeout = 0.5, stamps = "exact"})},
+        pings = task.map(targets, function(t) return icmp.ping(t, {count = 1, timeout = 0.5}) end, {concurrency = 500})}
+    ]])
+    for i, sweep in ipairs(r.sweeps) do
+      assert.same({500, 500, 0}, {sweep.sent, sweep.received, sweep.overflowed}, i)
+    end
+    assert.equal(500, #r.pings)
+    for _, ping in ipairs(r.pings) do
+      assert.same({1, 0}, {ping.packets_received, ping.overflowed})
+    end
+  end)
+
   -- What found no room is an error of ours, is counted, and is no loss.
   local function hold_sweep(r, sent)
     assert.same({true, sent}, {r.success, r.sent})
@@ -196,7 +215,15 @@ describe("a receive buffer that overflows", function()
   end
 
   it("makes the samples of icmp.sweep that it hit errors of ours, and no loss", function()
-    hold_sweep(on("small-room", STALL .. [[return icmp.sweep("127.4.0.1-127.4.0.200", {timeout = 0.3})]]), 200)
+    local _, r = sim.run("10.77.20.0/24 delay=300ms", function()
+      return on("small-room", STALL .. [[
+        local sweep = task.spawn(icmp.sweep, "10.77.20.1-10.77.20.150", {timeout = 1, rate = 2000})
+        task.sleep(0.15)
+        stall("icmp")
+        return sweep:join()
+      ]])
+    end)
+    hold_sweep(r, 150)
   end)
 
   it("makes those of udp.sweep so", function()
@@ -226,13 +253,20 @@ describe("a receive buffer that overflows", function()
   end)
 
   it("makes those of icmp.ping so", function()
-    local results = on("small-room", STALL .. [[
-      local targets = {}
-      for i = 1, 200 do
-        targets[i] = "127.4.0." .. i
-      end
-      return task.map(targets, function(t) return icmp.ping(t, {count = 1, timeout = 0.3}) end, {concurrency = 200})
-    ]])
+    local _, results = sim.run("10.77.20.0/24 delay=300ms", function()
+      return on("small-room", STALL .. [[
+        local jobs = {}
+        for i = 1, 200 do
+          jobs[i] = task.spawn(icmp.ping, "10.77.20." .. i, {count = 1, timeout = 1})
+        end
+        task.sleep(0.15)
+        stall("icmp")
+        for i, job in ipairs(jobs) do
+          jobs[i] = job:join()
+        end
+        return jobs
+      ]])
+    end)
     local blamed = 0
     for _, r in ipairs(results) do
       if hold_samples(r) > 0 then
