@@ -3,6 +3,7 @@
 local core = require "waddle.core"
 local icmp = require "waddle.icmp"
 local json = require "waddle.json"
+local program = require "tests.support.program"
 local show = require "waddle.show"
 local sim = require "tests.support.sim"
 local spec = require "tests.support.spec"
@@ -376,6 +377,83 @@ describe("a sweep that is cancelled", function()
   end)
 end)
 
+describe("a stall of our own", function()
+  local STALL_S, TIMEOUT_MS, BORDER_MS = 0.2, 50, 2
+
+  -- What the wire answered in time was received, with the time it took; where the wire took about the timeout, either is right.
+  local function hold(r, truth)
+    local answered = 0
+    for i, rtt in ipairs(r.rtt_ms) do
+      local packet = truth[r.targets[i]:match("^[%d.]+")][1]
+      if packet.wire_ms <= TIMEOUT_MS - BORDER_MS then
+        answered = answered + 1
+        sim.compare({rtt}, {packet})
+        assert.is_truthy(rtt)
+      elseif packet.wire_ms > TIMEOUT_MS + BORDER_MS then
+        assert.is_false(rtt)
+      end
+    end
+    return answered
+  end
+
+  for name, sweep in pairs {["icmp.sweep"] = icmp.sweep, ["udp.sweep"] = udp.sweep} do
+    for _, rate in ipairs {false, 5000} do
+      it(("loses nothing of %s %s, and nothing is late for it"):format(name, rate and "at a rate" or "at full speed"), function()
+        local answered = 0
+        for passes = 1, 3 do
+          local truth, r = sim.run("10.77.20.0/24 delay=20ms", function()
+            local job = task.spawn(sweep, "10.77.20.1-10.77.20.200", {timeout = TIMEOUT_MS / 1000, stamps = "exact", rate = rate or nil})
+            for _ = 1, passes * 2 do
+              task.sleep(0)
+            end
+            local until_s = task.now() + STALL_S
+            while task.now() < until_s do end
+            return job:join()
+          end)
+          if r.quality.timestamp_source == "kernel" then
+            assert.equal(200, r.sent)
+            answered = answered + hold(r, truth)
+          end
+        end
+        assert.is_true(answered > 0)
+      end)
+    end
+  end
+end)
+
+describe("icmp.sweep's way onto the wire", function()
+  local SWEEP = [[ -e "r = icmp.sweep({\"127.0.0.1\", \"::1\"}, {timeout = 1}) ]]
+    .. [[print(r.success, r.received, r.error, r.error_detail)"]]
+
+  -- Runs a script in a network of its own, where only loopback is up and nobody may open ping sockets; $WADDLE is the program.
+  local function isolated(script)
+    local _, refused = program.sh("unshare --net true")
+    if refused ~= "" then
+      spec.skip("no network namespace of our own: " .. refused)
+    end
+    local path = program.path
+    path = path:sub(1, 1) == "/" and path or os.getenv "PWD" .. "/" .. path
+    local _, out, err = program.sh(("WADDLE='%s' unshare --net sh -c 'ip link set lo up; %s'"):format(path, script))
+    return out .. err
+  end
+
+  it("is a ping socket where those are allowed", function()
+    assert.equal("true\t2\tnil\tnil\n", isolated([[echo "0 0" >/proc/sys/net/ipv4/ping_group_range; ]]
+      .. [[exec setpriv --bounding-set=-all --inh-caps=-all --reuid 65534 --regid 0 --clear-groups --no-new-privs $WADDLE]] .. SWEEP))
+  end)
+
+  it("is a raw socket next", function()
+    assert.equal("true\t2\tnil\tnil\n", isolated("$WADDLE" .. SWEEP))
+  end)
+
+  it("is none without permission: the error names the sysctl and the capability", function()
+    local out = isolated("setpriv --no-new-privs --reuid 65534 --clear-groups $WADDLE" .. SWEEP)
+    assert.matches("^false\tnil\tpermission\t", out)
+    assert.truthy(out:find("net.ipv4.ping_group_range", 1, true), out)
+    assert.truthy(out:find("CAP_NET_RAW", 1, true), out)
+  end)
+end)
+
 describe("a sweep's result", function()
   it("is what others take for a result", function()
     local r = icmp.sweep({"127.0.0.1", spec.value("blackhole")}, {count = 2, interval = 0.01, timeout = 0.1})
@@ -386,5 +464,16 @@ describe("a sweep's result", function()
     assert.matches("^✓ 127.0.0.1 and 1 more: [%d.]+ms  2 of 4 replies$", show.line(r))
     local failed = icmp.sweep({spec.value("blackhole")}, {timeout = 0.05})
     assert.equal(("✗ %s: timeout: no answer within 0.05 s"):format(spec.value("blackhole")), show.line(failed))
+  end)
+
+  it("is judged by checks", function()
+    local code, out = program.run {"-e", [[
+      local r = icmp.sweep {"127.0.0.1", "127.0.0.2"}
+      check(r, "all", {received = 2, packet_loss_percent = "< 1", latency_ms = "< 1000"})
+      check(r, "too many", {received = 3})
+      print(#must(r, "up").rtt_ms)
+    ]]}
+    assert.equal(99, code)
+    assert.matches("^✓ all  [%d.]+ms\n✗ too many: received: expected 3, got 2\n✓ up  [%d.]+ms\n2\n2 checks passed, 1 failed\n$", out)
   end)
 end)
