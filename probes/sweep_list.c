@@ -83,7 +83,7 @@ const char *wd_sweep_list_read(struct wd_sweep_list *l) {
       if (!add_single(l, &l->targets[l->n++], text, wrong)) return wrong;
       continue;
     }
-    count(l, text, &range, wrong);
+    if (!count(l, text, &range, wrong)) return wrong;
     for (uint32_t k = 0; k < range.count; k++) {
       struct wd_addr to = wd_addr_range_nth(&range, k);
       admit(l, &l->targets[l->n++], &to);
