@@ -86,7 +86,8 @@ function measure.once(side, command, n)
   return taken
 end
 
-local function median(values)
+--- median(values) -> their median; sorts them.
+function measure.median(values)
   table.sort(values)
   local half = #values // 2
   return #values % 2 == 1 and values[half + 1] or (values[half] + values[half + 1]) / 2
@@ -110,7 +111,7 @@ function measure.figure(kind, runs)
   for i, taken in ipairs(runs) do
     values[i] = kinds[kind][2](taken)
   end
-  return median(values)
+  return measure.median(values)
 end
 
 --- unit(kind) -> the unit of its figures.

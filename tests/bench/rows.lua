@@ -14,8 +14,10 @@
 --   plot     x of this row in the plot of cost against the number of targets
 --
 -- In place of ours, peer, bare and figures a row may have `lines`: a command that prints its figures itself, a JSON object a line:
---   {"what": TEXT, "unit": TEXT, "waddle": N, "limit": N, "peer": N, "peer_name": TEXT, "bare": N, "known": N}
--- where what was not measured is absent, and "least": N stands for a limit that must be reached.
+--   {"what": TEXT, "unit": TEXT, "waddle": N, "limit": N, "peer": N, "peer_name": TEXT, "bare": N, "known": N, "note": TEXT}
+-- where what was not measured is absent, and "least": N stands for a limit that must be reached. {"what": TEXT, "why": TEXT} is something left out,
+-- with "failed": true something that failed.
+-- {runs} is how often it is to measure.
 
 local function flight(kind, in_flight, peer)
   return ("{waddle} run {dir}/flight.lua %s {n} %d %s"):format(kind, in_flight, peer or "")
@@ -33,9 +35,9 @@ local agent = "env MANAGER_URL=http://127.0.0.1:{manager} AUTH_TYPE=none DEVICE_
 
 local rows = {
   {
-    name = "round", what = "50 http, 50 tcp, 20 udp, 20 icmp", runs = 1,
+    name = "round", what = "a round of 140 targets", runs = 1,
     ours = agent,
-    peer = {name = "curl, bash, ping", command = "sh {dir}/tools.sh {http} {tcp}", slow = true},
+    peer = {name = "tools", command = "sh {dir}/tools.sh {http} {tcp}", slow = true},
     figures = {
       {what = "time", of = "wall", limit = {most = 4}, known = 60.4},
       {what = "CPU", of = "cpu", limit = {most = 0.15}, known = 0.49},
@@ -71,29 +73,29 @@ local rows = {
     figures = {{what = "CPU each", of = "run_cpu_each", limit = {most = 8, bare = 2.2}}},
   },
   {
-    name = "icmp.steady", what = "icmp.sweep, 10,000/s, exact", n = 50000, needs = {"netns"},
+    name = "icmp.steady", what = "icmp.sweep, 10k/s exact", n = 50000, needs = {"netns"},
     ours = "{waddle} run {dir}/sweep.lua icmp {n} 10000 exact", bare = "{bare}/bare_ping 0 {n} 10000 stamps",
     figures = {{what = "CPU each", of = "run_cpu_each", limit = {most = 4, bare = 2.4}}},
   },
   {
-    name = "udp.steady", what = "udp.sweep, 10,000/s, exact", n = 50000, needs = {"netns"},
+    name = "udp.steady", what = "udp.sweep, 10k/s exact", n = 50000, needs = {"netns"},
     ours = "{waddle} run {dir}/sweep.lua udp {n} 10000 exact 127.0.0.1:{udp}", bare = "{bare}/bare_ping {udp} {n} 10000 stamps",
     figures = {{what = "CPU each", of = "run_cpu_each", limit = {most = 4, bare = 3.8}}},
   },
   {
-    name = "tcp", what = "tcp.connect, 256 in flight", n = 50000,
+    name = "tcp", what = "tcp.connect, 256 at once", n = 50000,
     ours = flight("tcp", 256, "127.0.0.1:{nginx}"), peer = blackbox("tcp", "127.0.0.1:{nginx}", 256),
     bare = "{bare}/bare_connect {nginx} {n} 256",
     figures = {{what = "CPU each", of = "cpu_each", limit = {most = 22, bare = 13.6}}},
   },
   {
-    name = "http", what = "http.get, cold, 64 in flight", n = 20000,
+    name = "http", what = "http.get, cold, 64 at once", n = 20000,
     ours = flight("http", 64, "127.0.0.1:{nginx}"), peer = blackbox("http", "127.0.0.1:{nginx}", 64),
     bare = "{bare}/bare_http http://127.0.0.1:{nginx}/ {n} 64",
     figures = {{what = "CPU each", of = "cpu_each", limit = {of_bare = 1.4}}},
   },
   {
-    name = "dns", what = "dns.query, UDP, 1,000 in flight", n = 50000,
+    name = "dns", what = "dns.query, 1000 at once", n = 50000,
     ours = flight("dns", 1000, "127.0.0.1:{unbound}"),
     peer = {
       name = "dnsperf", counted = "Queries completed:%s+(%d+)",
@@ -102,6 +104,16 @@ local rows = {
     figures = {{what = "CPU each", of = "cpu_each", limit = {of_peer = 2.0}}},
   },
 }
+
+-- What the reported round trips are off: p50 and p99 in microseconds.
+for _, accuracy in ipairs {
+  {"icmp.sweep", 0.5, 5}, {"icmp.ping", 0.5, 5}, {"udp.sweep", 0.5, 5}, {"udp.ping", 0.5, 5}, {"dns.query", 0.5, 5}, {"tcp.connect", 3, 25},
+} do
+  rows[#rows + 1] = {
+    name = "accuracy." .. accuracy[1], n = 20000, needs = {"netns", "sim"},
+    lines = ("{waddle} run {dir}/accuracy.lua %s {n} {runs} %g %g"):format(table.unpack(accuracy)),
+  }
+end
 
 for _, n in ipairs {1000, 10000, 100000} do
   rows[#rows + 1] = {

@@ -1,6 +1,7 @@
--- waddle run tests/bench/run.lua [--json] [--quick] [ROW...]: measures the rows of rows.lua, prints them, and ends with 1 when a limit is missed. Called
--- by run.sh, which makes the network and starts the servers. A row's name selects it, and so does its beginning.
+-- waddle run tests/bench/run.lua [--json] [--quick] [ROW...]: measures the rows of rows.lua, prints them, and ends with 1 when a limit is missed or a
+-- row fails. Called by run.sh, which makes the network and starts the servers. A row's name selects it, and so does its beginning.
 
+local machine = require "tests.bench.machine"
 local measure = require "tests.bench.measure"
 local report = require "tests.bench.report"
 local rows = require "tests.bench.rows"
@@ -43,7 +44,7 @@ for _, word in ipairs(wanted) do
   end
 end
 
-local lines, left_out, missed = {}, {}, false
+local lines, left_out, failed, missed = {}, {}, {}, false
 
 local function say(...)
   if not flags.json then
@@ -54,6 +55,11 @@ end
 
 local function leave_out(what, why)
   left_out[#left_out + 1] = {what = what, why = why}
+end
+
+local function fail(what, why)
+  failed[#failed + 1] = {what = what, why = why}
+  say(("%s: FAILED"):format(what))
 end
 
 -- A line of the table is complete: judged, kept and shown.
@@ -72,71 +78,77 @@ end
 -- The limit of a figure in its unit, and where it comes from; nothing where what it is measured by is missing.
 local function limit_of(limit, line)
   if limit.of_peer then
-    return line.peer and line.peer * limit.of_peer, ("limit %g of %s"):format(limit.of_peer, line.peer_name)
+    return line.peer and line.peer * limit.of_peer, line.peer and ("%g of %s"):format(limit.of_peer, line.peer_name)
   elseif limit.of_bare then
-    return line.bare and line.bare * limit.of_bare, ("limit %g of bare"):format(limit.of_bare)
+    return line.bare and line.bare * limit.of_bare, line.bare and ("%g of bare"):format(limit.of_bare)
   elseif limit.bare and line.bare and line.bare > limit.bare then
-    return limit.most * line.bare / limit.bare, ("limit %g at bare %g"):format(limit.most, limit.bare)
+    return limit.most * line.bare / limit.bare, ("%g at bare %g"):format(limit.most, limit.bare)
   end
   return limit.most
 end
 
 local function measure_lines(row, values)
-  local command, found, why
-  command, why = measure.fill(row.lines, values)
-  if command then
-    found, why = measure.lines(command)
-    missed = missed or not found
-  end
-  if not found then
+  local command, why = measure.fill(row.lines, values)
+  if not command then
     return leave_out(row.name, why)
   end
+  local found
+  found, why = measure.lines(command)
+  if not found then
+    return fail(row.name, why)
+  end
   for i = 1, #found - 1 do -- the last is what the command itself took
-    found[i].row = row.name
-    add(found[i])
+    local line = found[i]
+    if line.why then
+      (line.failed and fail or leave_out)(line.what, line.why)
+    else
+      line.row = row.name
+      add(line)
+    end
   end
 end
 
--- The sides of a row that can run here: {{key=, side=, command=, n=}}, ours first; nil, why when ours cannot.
-local function sides_of(row, values)
+-- The sides of a row that can run here: {{key=, name=, side=, command=, n=}}, ours first; nil, why when ours cannot. Those that cannot are added to `absent`.
+local function sides_of(row, values, absent)
   local n = row.count or values.n
-  local sides = {{key = "waddle", side = {}, text = row.ours, n = n}}
-  if row.peer and row.peer.slow and flags.quick then
-    leave_out(row.name .. ": " .. row.peer.name, "slow, and this is --quick")
-  elseif row.peer then
-    sides[#sides + 1] = {key = "peer", side = row.peer, text = row.peer.command, n = not row.peer.server and n or nil}
+  local sides = {{key = "waddle", name = "waddle", side = {}, text = row.ours, n = n}}
+  if row.peer then
+    sides[#sides + 1] = {key = "peer", name = row.peer.name, side = row.peer, text = row.peer.command, n = not row.peer.server and n or nil}
   end
-  sides[#sides + 1] = row.bare and {key = "bare", side = {}, text = row.bare, n = n} or nil
+  sides[#sides + 1] = row.bare and {key = "bare", name = "bare loop", side = {}, text = row.bare, n = n} or nil
   local able = {}
   for _, s in ipairs(sides) do
     local why
     s.command, why = measure.fill(s.text, values)
+    if s.side.slow and flags.quick then
+      s.command, why = nil, "slow, and this is --quick"
+    end
     if s.command then
       able[#able + 1] = s
     elseif s.key == "waddle" then
       return nil, why
     else
-      leave_out(row.name .. ": " .. (s.side.name or "bare loop"), why)
+      leave_out(row.name .. ": " .. s.name, why)
+      absent[#absent + 1] = "no " .. s.name
     end
   end
   return able
 end
 
--- All sides in turn, so that what else the machine does hits them alike; {key = {taken, ...}}.
-local function take_turns(row, sides)
-  local runs, taken, why = {}, nil, nil
+-- All sides in turn, so that what else the machine does hits them alike; {key = {taken, ...}}. A side that fails has none.
+local function take_turns(row, sides, absent)
+  local runs = {}
   for _ = 1, flags.quick and 1 or row.runs or RUNS do
     for _, s in ipairs(sides) do
       if not s.failed then
-        taken, why = measure.once(s.side, s.command, s.n)
+        local taken, why = measure.once(s.side, s.command, s.n)
+        runs[s.key] = taken and runs[s.key] or taken and {} or nil
         if taken then
-          runs[s.key] = runs[s.key] or {}
           table.insert(runs[s.key], taken)
         else
           s.failed = true
-          runs[s.key] = nil
-          missed = missed or s.key == "waddle"
-          leave_out(row.name .. ": " .. (s.side.name or s.key), why)
+          absent[#absent + 1] = s.name .. " failed"
+          fail(row.name .. ": " .. s.name, why)
         end
       end
     end
@@ -145,7 +157,10 @@ local function take_turns(row, sides)
 end
 
 local function measure_row(row)
-  local values = {n = row.n and (flags.quick and not row.whole and row.n // QUICK_PART or row.n), seconds = flags.quick and QUICK_SECONDS or SECONDS}
+  local values = {
+    n = row.n and (flags.quick and not row.whole and row.n // QUICK_PART or row.n), seconds = flags.quick and QUICK_SECONDS or SECONDS,
+    runs = flags.quick and 1 or RUNS,
+  }
   for _, name in ipairs(row.needs or {}) do
     local found, why = measure.find(name)
     if not found then
@@ -155,16 +170,17 @@ local function measure_row(row)
   if row.lines then
     return measure_lines(row, values)
   end
-  local sides, why = sides_of(row, values)
+  local absent = {} -- in words, for the table
+  local sides, why = sides_of(row, values, absent)
   if not sides then
     return leave_out(row.name, why)
   end
-  local runs = take_turns(row, sides)
+  local runs = take_turns(row, sides, absent)
   for _, figure in ipairs(runs.waddle and row.figures or {}) do
     local line = {
       row = row.name, what = row.what .. ": " .. figure.what, unit = measure.unit(figure.of), plot = row.plot, known = figure.known,
       waddle = measure.figure(figure.of, runs.waddle), peer = measure.figure(figure.of, runs.peer), bare = measure.figure(figure.of, runs.bare),
-      peer_name = runs.peer and row.peer.name,
+      peer_name = runs.peer and row.peer.name, note = absent[1] and table.concat(absent, ", "),
     }
     if figure.limit then
       line.limit, line.limit_note = limit_of(figure.limit, line)
@@ -173,40 +189,33 @@ local function measure_row(row)
   end
 end
 
-local function first_match(path, pattern)
-  local file <close> = io.open(path)
-  return file and file:read("a"):match(pattern)
-end
-
-local function load_average()
-  return first_match("/proc/loadavg", "^%S+ %S+ %S+")
-end
-
-local _, cores = (first_match("/proc/stat", ".*") or ""):gsub("\ncpu%d", "")
-local machine = {
-  cores = cores, processor = first_match("/proc/cpuinfo", "model name%s*: ([^\n]*)"), kernel = sys.uname().release, load_before = load_average(),
-}
-say(("%d cores, %s, Linux %s, load %s; medians of %d runs, ours and the peer's in turn\n"):format(cores, machine.processor or "unknown processor",
-  machine.kernel, machine.load_before, flags.quick and 1 or RUNS))
+local facts = machine.before()
+say(machine.describe(facts))
+say(("medians of %d runs, ours and the peer's in turn\n"):format(flags.quick and 1 or RUNS))
 say(report.head())
 for _, row in ipairs(rows) do
   if selected(row) then
     measure_row(row)
   end
 end
-machine.load_after = load_average()
+machine.after(facts)
 
 local svg = measure.find("plot")
 if svg and not report.plot(lines, measure.find("work"), svg) then
   svg = nil
 end
 if flags.json then
-  print(json.encode {machine = machine, quick = flags.quick or false, rows = json.array(lines), left_out = json.array(left_out), plot = svg})
+  print(json.encode {
+    machine = facts, quick = flags.quick or false, rows = json.array(lines), left_out = json.array(left_out), failed = json.array(failed), plot = svg,
+  })
 else
-  print("\n" .. report.legend)
+  print("\n" .. report.legend .. "\n")
   for _, out in ipairs(left_out) do
     print(("left out: %s: %s"):format(out.what, out.why))
   end
-  print(("load at the end %s%s"):format(machine.load_after, svg and "; plot: " .. svg or ""))
+  for _, out in ipairs(failed) do
+    print(("FAILED: %s: %s"):format(out.what, out.why))
+  end
+  print(machine.load(facts, "after") .. (svg and "\nplot: " .. svg or ""))
 end
-return missed and 1 or 0
+return (missed or failed[1]) and 1 or 0

@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh [--json] [--quick] [ROW...]: the benchmarks of rows.lua: each figure of waddle beside the peer's and a bare loop's, taken in the same run, and its
-# limit. --quick runs everything once and shorter; names select rows. Prints a table, or with --json one document; exit code 1 when a limit is missed.
+# limit. --quick runs everything once and shorter; names select rows. Prints a table, or with --json one document; exit code 1 when a limit is missed or a row fails.
 #
 # Everything happens in a network namespace that has a loopback alone, as root of the machine or of a user namespace. Where neither can be had, the rows
 # that need it are left out. Peers that are not installed are left out too; ./dev bench installs them. All of it takes about ten minutes.
@@ -39,6 +39,11 @@ PATH=$PATH:/usr/sbin:/sbin
 for program in fping wrk dnsperf gnuplot; do
   if path=$(command -v "$program"); then found "$program" "$path"; else found "${program}_missing" "$program is not installed"; fi
 done
+
+# the simulated internet of the accuracy rows
+if [ -x "$build/tests/waddle-sim" ]; then found sim "$build/tests/waddle-sim"; else found sim_missing "waddle-sim is not built"; fi
+found versions "$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' fping prometheus-blackbox-exporter dnsperf wrk iputils-ping curl nginx unbound \
+  2>/dev/null | awk '$1 == "installed" { printf "%s %s ", $2, $3 }')"
 
 # server NAME PORT COMMAND...: starts a server of the private network and waits until it listens; BENCH_NAME is its port, BENCH_NAME_PID itself.
 server() {
@@ -96,6 +101,7 @@ modules:
   icmp: {prober: icmp, timeout: 5s, icmp: {preferred_ip_protocol: ip4}}
   tcp: {prober: tcp, timeout: 5s, tcp: {preferred_ip_protocol: ip4}}
   http: {prober: http, timeout: 5s, http: {preferred_ip_protocol: ip4}}
+  dns: {prober: dns, timeout: 5s, dns: {preferred_ip_protocol: ip4, query_name: www.bench.test, query_type: A}}
 TEXT
 echo "www.bench.test A" >"$work/queries"
 server nginx 8080 nginx -e stderr -c "$work/nginx.conf"

@@ -131,7 +131,7 @@ size_t dns_answer(uint8_t *out, const uint8_t *query, size_t len, const struct i
   put32(out + 8, 0);
   if (!fits) return at;
   put16(out + at, 0xc000 | DNS_HEADER); // the question's name
-  memcpy(out + at + 2, out + at - 4, 4);
+  memcpy(out + at + 2, query + at - 4, 4); // its type and class
   put32(out + at + 6, DNS_TTL_SECONDS);
   put16(out + at + 10, (unsigned)size);
   memcpy(out + at + 12, address->s6_addr + 16 - size, size);

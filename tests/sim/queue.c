@@ -56,10 +56,12 @@ void answer_later(const struct entry *e, int64_t due, const uint8_t *bytes, size
   static uint64_t places;
   if (count == room) {
     room = room ? room * 2 : 1024;
-    heap = realloc(heap, room * sizeof(struct pending *));
+    struct pending **more = realloc(heap, room * sizeof(struct pending *));
+    if (!more) abort();
+    heap = more;
   }
   struct pending *p = malloc(sizeof(*p) + len);
-  if (!heap || !p) abort();
+  if (!p) abort();
   *p = (struct pending){.due = due, .place = places++, .entry = *e, .len = len};
   memcpy(p->bytes, bytes, len);
   heap[count] = p;
