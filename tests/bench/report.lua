@@ -70,7 +70,7 @@ function report.plot(lines, work, svg)
   local peer
   for _, l in ipairs(lines) do
     if l.plot then
-      peer = l.peer_name or peer
+      peer = peer or l.peer_name
       data:write(("%d %s %s %s\n"):format(l.plot, l.waddle or "-", l.peer or "-", l.bare or "-"))
     end
   end
@@ -86,8 +86,10 @@ function report.plot(lines, work, svg)
     set ylabel "microseconds"
     set logscale x
     set format x "%%.0s%%c"
+    set xrange [800:125000]
     set yrange [0:*]
-    set key left bottom
+    set grid ytics
+    set key right top
     set datafile missing "-"
     plot "%s" using 1:2 with linespoints title "waddle", "" using 1:3 with linespoints title "%s", "" using 1:4 with linespoints title "bare loop"
   ]]):format(svg, work .. "/plot", peer)
