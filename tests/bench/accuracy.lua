@@ -76,8 +76,8 @@ local function kilo(rate)
 end
 
 -- Prints the lines of one condition.
-local function show(busy, ours, theirs, peer_name)
-  local rates = kilo(ours.rate) .. (theirs and (", %s %s"):format(peer_name, kilo(theirs.rate)) or "")
+local function show(busy, ours, theirs, peer_name, absent)
+  local rates = kilo(ours.rate) .. (theirs and (", %s %s"):format(peer_name, kilo(theirs.rate)) or absent and ", " .. absent or "")
   for _, name in ipairs {"p50", "p99"} do
     print(json.encode {
       what = ("%s error%s: %s"):format(probe, busy and ", busy" or "", name), unit = "us", limit = limits[name],
@@ -108,10 +108,10 @@ if not able then
   return leave_out(probe .. " error", no_tun)
 end
 
-local peer = probers.peers[probe]
+local peer, absent = probers.peers[probe], nil
 if peer and not measure.find(peer.name) then
   leave_out(probe .. " error: " .. peer.name, select(2, measure.find(peer.name)))
-  peer = nil
+  peer, absent = nil, "no " .. peer.name
 end
 
 probers.ours[probe](WARM_UP) -- sockets are open then, and code is in the caches
@@ -124,9 +124,9 @@ for _, busy in ipairs {false, true} do
       theirs[run], why = try(peer.run, count // PEER_PART, busy)
       if not theirs[run] then
         leave_out(probe .. " error: " .. peer.name, why, true)
-        peer, theirs = nil, nil
+        peer, theirs, absent = nil, nil, peer.name .. " failed"
       end
     end
   end
-  show(busy, middle(ours), peer and middle(theirs), peer and peer.name)
+  show(busy, middle(ours), theirs and peer and middle(theirs), peer and peer.name, absent)
 end

@@ -7,7 +7,8 @@ local task = require "waddle.task"
 
 local machine = {}
 
-local BUSY_MOST, LOAD_MOST, LOOK_SECONDS = 0.1, 0.5, 0.5
+local BUSY_MOST, LOAD_MOST, LOOK_SECONDS = 0.1, 1, 0.5 -- of all processors; for each of them
+local COLUMNS = 118
 
 local function match(path, pattern)
   local file <close> = io.open(path)
@@ -52,10 +53,17 @@ function machine.describe(facts)
     peers[#peers + 1] = name .. " " .. version:gsub("^%d+:", ""):gsub("%-[^-]*$", "") -- without Debian's part
   end
   table.sort(peers)
-  local lines = {("%d cores, %s, Linux %s"):format(facts.cores, facts.processor or "unknown processor", facts.kernel), table.concat(peers, ", "),
-    machine.load(facts, "before")}
+  local lines = {("%d cores, %s, Linux %s"):format(facts.cores, facts.processor or "unknown processor", facts.kernel), machine.load(facts, "before")}
+  for i, peer in ipairs(peers) do
+    local longer = lines[#lines] .. ", " .. peer
+    if i == 1 or #longer > COLUMNS then
+      lines[#lines + 1] = peer
+    else
+      lines[#lines] = longer
+    end
+  end
   if facts.busy_before > BUSY_MOST or tonumber(facts.load_before:match("%S+")) > LOAD_MOST * facts.cores then
-    lines[#lines + 1] = "WARNING: the machine was not idle before the start; times are too long then, and errors too large"
+    lines[#lines + 1] = "WARNING: the machine was busy before the start; times may be too long, and errors too large"
   end
   return table.concat(lines, "\n")
 end

@@ -57,12 +57,13 @@ end
 
 --- What the words of the table mean, for its end.
 report.legend = [[
-ratio     waddle's figure by the peer's
-bare      a C loop with the fewest system calls that do the same; in the memory row the libraries alone
-limit     0.6 of fping: that part of the peer's figure. 8 at bare 2.2: 8 where the bare loop takes 2.2, in proportion on a slower machine
-known     of the reference client, measured once and elsewhere; tools: curl, bash and ping, one after another as it runs them
-error     of the reported round trip against the capture on the interface, packet by packet; median: of the signed errors;
-          busy: with two busy loops beside it; k/s: thousands of probes a second that the wire saw]]
+ratio   waddle's figure by the peer's
+bare    a C loop with the fewest system calls that do the same; in the memory row the libraries alone
+limit   "0.6 of fping": that part of the peer's figure; "8 at bare 2.2": 8 where the bare loop takes 2.2, in proportion
+        on a slower machine
+known   of the reference client, measured once and elsewhere; tools: curl, bash and ping, one after another as it does
+error   of the reported round trip against the capture on the interface, packet by packet, as an absolute value;
+        median: of the signed errors; busy: two busy loops beside it; k/s: thousands of probes a second on the wire]]
 
 --- plot(lines, work, svg) -> whether the plot of cost against targets was drawn into the file `svg`; needs gnuplot.
 function report.plot(lines, work, svg)

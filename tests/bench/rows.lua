@@ -89,7 +89,7 @@ local rows = {
     figures = {{what = "CPU each", of = "cpu_each", limit = {most = 22, bare = 13.6}}},
   },
   {
-    name = "http", what = "http.get, cold, 64 at once", n = 20000,
+    name = "http", what = "http.get cold, 64 at once", n = 20000,
     ours = flight("http", 64, "127.0.0.1:{nginx}"), peer = blackbox("http", "127.0.0.1:{nginx}", 64),
     bare = "{bare}/bare_http http://127.0.0.1:{nginx}/ {n} 64",
     figures = {{what = "CPU each", of = "cpu_each", limit = {of_bare = 1.4}}},
@@ -123,7 +123,7 @@ local function fping(n)
   if n < 65536 then
     return {name = "fping", command = run(1, n)}
   end
-  return {name = "fping, 2 runs", command = ("sh -c '%s && %s'"):format(run(1, n // 2), run(n // 2 + 1, n))}
+  return {name = "fping twice", command = ("sh -c '%s && %s'"):format(run(1, n // 2), run(n // 2 + 1, n))}
 end
 
 for _, n in ipairs {1000, 10000, 100000} do

@@ -54,7 +54,7 @@ local function say(...)
 end
 
 local function leave_out(what, why)
-  left_out[#left_out + 1] = {what = what, why = why}
+  left_out[#left_out + 1] = {what = what, why = why:gsub("%s+$", "")}
 end
 
 local function fail(what, why)
