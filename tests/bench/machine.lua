@@ -1,5 +1,5 @@
 -- What the benchmarks were taken on, and whether something else used it: {cores=, processor=, kernel=, peers={NAME = VERSION}, load_before=, busy_before=,
--- load_after=, busy_after=}. Loads are the three averages as text, busy is the part of the processors in use for half a second.
+-- load_after=, busy_after=}. Loads are the three averages as text, busy is the part of the processors in use for a quarter of a second.
 
 local measure = require "tests.bench.measure"
 local sys = require "waddle.sys"
@@ -7,7 +7,7 @@ local task = require "waddle.task"
 
 local machine = {}
 
-local BUSY_MOST, LOAD_MOST, LOOK_SECONDS = 0.1, 1, 0.5 -- of all processors; for each of them
+local BUSY_MOST, LOAD_MOST, LOOK_SECONDS = 0.1, 1, 0.25 -- of all processors; for each of them
 local COLUMNS = 118
 
 local function match(path, pattern)

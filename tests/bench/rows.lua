@@ -110,7 +110,7 @@ for _, accuracy in ipairs {
   {"icmp.sweep", 0.5, 5}, {"icmp.ping", 0.5, 5}, {"udp.sweep", 0.5, 5}, {"udp.ping", 0.5, 5}, {"dns.query", 0.5, 5}, {"tcp.connect", 3, 25},
 } do
   rows[#rows + 1] = {
-    name = "accuracy." .. accuracy[1], n = 20000, needs = {"netns", "sim"},
+    name = "accuracy." .. accuracy[1], n = 10000, whole = true, needs = {"netns", "sim"},
     lines = ("{waddle} run {dir}/accuracy.lua %s {n} {runs} %g %g"):format(table.unpack(accuracy)),
   }
 end

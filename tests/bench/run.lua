@@ -1,10 +1,11 @@
 -- waddle run tests/bench/run.lua [--json] [--quick] [ROW...]: measures the rows of rows.lua, prints them, and ends with 1 when a limit is missed or a
--- row fails. Called by run.sh, which makes the network and starts the servers. A row's name selects it, and so does its beginning.
+-- row fails. Called by run.sh, which makes the network and starts the servers. A row's name selects it, and so does its beginning. BENCH_ROWS in the
+-- environment is the module that has the rows, tests.bench.rows by default.
 
 local machine = require "tests.bench.machine"
 local measure = require "tests.bench.measure"
 local report = require "tests.bench.report"
-local rows = require "tests.bench.rows"
+local rows = require(measure.find("rows") or "tests.bench.rows")
 
 local RUNS, SECONDS, QUICK_SECONDS, QUICK_PART = 5, 3, 1, 5
 
