@@ -66,13 +66,10 @@ function methods:ask(id, host)
   end
 end
 
---- leave(host [, heir]): a place that `begin` used is free again; `host` as begin was told. An heir has it before all who wait.
-function methods:leave(host, heir)
+--- leave(host): a place that `begin` used is free again; `host` as begin was told. Who has waited longest has it now, nobody else.
+function methods:leave(host)
   self.taken = self.taken - 1
-  if heir then
-    self.holds[heir] = host
-  end
-  if not (heir and enter(self, heir)) and host then
+  if host then
     pass_on(self, host)
   end
   while self.taken < self.most and #self.queue > 0 do

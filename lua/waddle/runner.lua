@@ -1,10 +1,11 @@
 -- Runs targets: when they are due and how many at once. A target is a row; a task exists only while its probe runs. What
 -- comes of a run goes into the pipeline (waddle.pipeline).
--- What must hold: due times are absolute, nothing a run does shifts them; every due time is a run or is counted and recorded as
--- skipped; a run never starts when the next one of its target is due already.
+-- What must hold: every due time (waddle.dues) is a run, or is counted and recorded as skipped with the reason; a run never starts when
+-- the next one of its target is due already; who waits for a place has it in order.
 
 local core = require "waddle.core"
-local heap = require "waddle.heap"
+local address = require "waddle.address"
+local dues = require "waddle.dues"
 local pipeline = require "waddle.pipeline"
 local places = require "waddle.places"
 local rows = require "waddle.rows"
@@ -21,11 +22,7 @@ local RUN = {} -- the metatable of runs: one that is closed has ended
 local begin
 
 local MOST_AT_ONCE = 256
-local INSTANT_S = 1e-6 -- what is due within this is due now: a wait has whole nanoseconds, a due time has fractions of them
-local WALL_MARGIN_S = 1e-4 -- the wall clock is read in microseconds, and a cron's run must not begin in the minute before
 local LONGEST_WAIT_S = 30 -- between two looks at the clocks: cron follows the one on the wall, and a suspended machine wakes no timer
-local CLOCK_STEP_S = 1 -- a wall clock that moved by more than this against the other one was set
-local CRON_REPEAT_S = 3 * 3600 -- a clock set back by less does not repeat the runs in between
 local BREATH = 256 -- due times worked off before others get their turn
 
 local probes = {}
@@ -53,12 +50,12 @@ function runner.new(opts)
   local counts = {runs = 0, skipped = 0, failed = 0, dropped = 0, transform_errors = 0, sink_errors = 0, sink_dropped = 0}
   local self = setmetatable({
     pipeline = pipeline.new {transforms = opts.transforms or {}, sinks = opts.sinks or {}, on_change = opts.on_change or {}, counts = counts},
-    rows = rows.new(), plans = {}, shares = {}, plan_of = {}, scheduled = 0, -- rows, plans and what follows go by a target's number
-    heap = heap.new(), first = {}, wall_due = {}, last_wall_due = {},
+    rows = rows.new(), plans = {}, plan_of = {}, -- rows, plans and what follows go by a target's number
     runs = {}, -- what is going on
     after = {}, waiting = {}, -- due times of runs that wait for the one before to end, or for a place (false: a single round)
     counts = counts,
   }, methods)
+  self.dues = dues.new(function(id) return self.rows[id].name end)
   self.places = places.new(opts.concurrency or MOST_AT_ONCE, opts.concurrency_per_host, function(id, host) return begin(self, id, host) end)
   return self
 end
@@ -119,9 +116,19 @@ function methods:add(target, every)
     self.rows[id] = nil
     return nil, message
   end
-  self.plans[id], self.shares[id] = plan, schedule.share(target.name)
-  self.scheduled = self.scheduled + (plan.spec and 1 or 0)
+  self.plans[id] = plan
+  if plan.spec then
+    self.dues:add(id, plan.spec)
+  end
   return true
+end
+
+local function copy_of(labels)
+  local own = {}
+  for key, value in next, labels do
+    own[key] = value
+  end
+  return own
 end
 
 -- A result for a run that did not take place, or of a script: test types are those of probes.
@@ -131,7 +138,7 @@ local function without_probe(target, err, detail)
     test_type = type(target.probe) == "string" and target.probe:match("^%w+") or options.test_type,
     target = target.target, target_name = target.name, target_host = target.host or target.name, target_port = target.port,
     success = err == nil, error = err, error_detail = detail, started_at = sys.timestamp(), timings = {}, quality = {},
-    labels = options.labels,
+    labels = type(options.labels) == "table" and copy_of(options.labels) or nil,
   }
 end
 
@@ -147,22 +154,18 @@ local function own_options(options, planned)
   for key, value in next, options do
     own[key] = value
   end
-  if own.labels then
-    own.labels = {}
-    for key, value in next, options.labels do
-      own.labels[key] = value
-    end
-  end
+  own.labels = own.labels and copy_of(own.labels)
   return own
 end
 
--- A probe function gets a table of its own with the target's name and options; what its result does not say is filled in.
-local function call_function(target)
+-- A probe function gets a table of its own with the target's name and options; what its result does not say is filled in, also how
+-- late the function was called.
+local function call_function(target, planned)
   local own = {name = target.name}
   for key, value in pairs(target.args[1]) do
     own[key] = value
   end
-  local basis = without_probe(target)
+  local basis, late_s = without_probe(target), planned and math.max(0, task.now() - planned)
   local ok, result = pipeline.guarded(target.probe, own)
   if not ok then
     local failed_must = type(result) == "table"
@@ -177,12 +180,15 @@ local function call_function(target)
       result[key] = value
     end
   end
+  if late_s and type(result.quality) == "table" and rawget(result.quality, "sched_lag_ms") == nil then
+    result.quality.sched_lag_ms = late_s * 1000
+  end
   return describe(result, target)
 end
 
 local function call(target, planned)
   if type(target.probe) == "function" then
-    return call_function(target)
+    return call_function(target, planned)
   end
   local args, n = target.args, #target.args
   local options = own_options(args[n], planned)
@@ -190,10 +196,17 @@ local function call(target, planned)
   return ok and describe(result, target) or without_probe(target, "script", tostring(result))
 end
 
-local function skip(self, id, reason, runs)
+-- The record of due times that were no runs: of one, or of all that a target missed in one go.
+local function skipped(self, target, reason, missed)
+  self.counts.skipped = self.counts.skipped + missed
+  local result = without_probe(target, "skipped", reason)
+  result.missed = missed
+  return result
+end
+
+local function skip(self, id, reason, missed)
   local row = {place = id, target = self.rows[id]}
-  self.counts.skipped = self.counts.skipped + (runs or 1)
-  self.pipeline:emit_beside(row, without_probe(row.target, "skipped", reason))
+  self.pipeline:emit_beside(row, skipped(self, row.target, reason, missed or 1))
 end
 
 local function blacked_out(self, id)
@@ -204,10 +217,11 @@ end
 -- Who the packets go to; nil where only a script knows.
 local function host_of(target)
   local options = target.args[#target.args]
+  local host = target.host
   if target.probe == "dns.query" then
-    return options.server and options.server:match("^%[?(.-)%]?:?%d*$")
+    host = options.server and address.host_port(options.server, 53)
   end
-  return target.host
+  return host and host:lower()
 end
 
 local function work(run, planned)
@@ -226,7 +240,7 @@ function begin(self, id, host)
   self.counts.runs = self.counts.runs + 1
   local run = setmetatable({runner = self, place = id, target = self.rows[id], host = host}, RUN)
   self.runs[id] = run
-  run.task = task.spawn_under(self.owner, work, run, planned and planned - self.asleep)
+  run.task = task.spawn_under(self.owner, work, run, planned and self.dues:on_task_clock(planned))
   return true
 end
 
@@ -249,8 +263,10 @@ function RUN.__close(run)
   end
   local planned = self.after[id]
   self.after[id] = nil
-  self.waiting[id] = planned
-  self.places:leave(run.host, planned and id)
+  self.places:leave(run.host)
+  if planned then
+    admit(self, id, planned)
+  end
   task.wake(self.owner)
 end
 
@@ -284,95 +300,10 @@ local function due(self, id, planned)
   end
 end
 
-local function clock(self)
-  return task.now() + self.asleep
-end
-
--- What jitter depends on.
-local function identity_of(self, id)
-  return self.plans[id].spec.jitter > 0 and self.rows[id].name or nil
-end
-
--- When a target is due next after an instant, or nil. Cron expressions count on the wall clock, periods on the one of due times.
-local function next_due(self, id, after)
-  local spec = self.plans[id].spec
-  if spec.kind == "every" then
-    return schedule.next_due(spec, after, self.first[id], identity_of(self, id))
-  end
-  local wall, was = sys.time(), self.wall_due[id]
-  if was and was - wall > CRON_REPEAT_S then
-    was = nil
-  end
-  local at = schedule.next_due(spec, math.max(wall, was or 0))
-  self.wall_due[id] = at
-  return at and clock(self) + (at - wall) + WALL_MARGIN_S
-end
-
--- What is due first has its turn: of the due times that have passed meanwhile (the process was stopped, the machine suspended) only
--- the last one can still be a run.
-local function turn(self, id, planned, now)
-  local spec, after = self.plans[id].spec, planned
-  local missed, last
-  if spec.kind == "cron" then
-    local was = self.wall_due[id]
-    self.last_wall_due[id] = was
-    missed, last = schedule.count_due(spec, was, sys.time())
-    last = last and planned + (last - was)
-  else
-    local next_one = next_due(self, id, planned)
-    if next_one > now then
-      self.heap:move(next_one)
-      return due(self, id, planned)
-    end
-    missed, last = schedule.count_due(spec, planned, now, nil, self.first[id], identity_of(self, id))
-  end
-  if missed > 0 then
-    skip(self, id, ("late: due times missed: %d"):format(missed), missed)
-    after, planned = now, last
-  end
-  local next_one = next_due(self, id, after)
-  if next_one then
-    self.heap:move(next_one)
-  else
-    self.heap:pop()
-  end
-  due(self, id, planned)
-end
-
--- Somebody set the wall clock: what follows it is due at another time now.
-local function follow_wall_clock(self)
-  local offset = sys.time() - clock(self)
-  if math.abs(offset - self.wall_offset) <= CLOCK_STEP_S then
-    return
-  end
-  self.wall_offset = offset
-  local old = self.heap
-  self.heap = heap.new()
-  for i = 1, old.n do
-    local id, at = old.ids[i], old.dues[i]
-    if self.wall_due[id] then
-      -- The due time it waits for did not come yet: it may come again.
-      self.wall_due[id] = self.last_wall_due[id]
-      at = next_due(self, id)
-    end
-    if at then
-      self.heap:push(id, at)
-    end
-  end
-end
-
--- The clock of due times goes on while the machine is suspended.
-local function follow_suspension(self)
-  local asleep = sys.suspended()
-  if math.abs(asleep - self.asleep) > CLOCK_STEP_S then
-    self.asleep = asleep
-  end
-end
-
 -- The calling task runs the targets; when it is done with that, or ends, nothing is started behind its back. A failed must
 -- meanwhile is one in a probe function: it ends that run.
 local function own(self)
-  self.owner, self.over, self.asleep = task.current(), false, sys.suspended()
+  self.owner, self.over = task.current(), false
   local leave = scenario.enter()
   return setmetatable({}, {__close = function()
     self.over = true
@@ -384,8 +315,15 @@ end
 function methods:once()
   local mark <close> = own(self) -- luacheck: ignore 211
   self.pipeline:be_patient(true)
-  for id = 1, self.stopping and 0 or #self.rows do
-    admit(self, id)
+  for id = 1, #self.rows do
+    if self.stopping then
+      break
+    elseif blacked_out(self, id) then
+      local row = {place = id, target = self.rows[id]}
+      self.pipeline:emit(row, skipped(self, row.target, "blackout", 1))
+    else
+      admit(self, id)
+    end
   end
   while self.places.taken > 0 do
     task.park()
@@ -394,20 +332,36 @@ end
 
 -- Puts the targets at their places in time; those without a schedule start now.
 local function line_up(self)
-  local began = clock(self)
-  self.wall_offset = sys.time() - began
+  self.dues:start()
   for id = 1, #self.rows do
-    local spec = self.plans[id].spec
-    if not spec then
+    if not self.plans[id].spec then
       admit(self, id)
-    else
-      self.first[id] = spec.kind == "every" and began + schedule.place(spec, self.shares[id], self.scheduled) or nil
-      local at = next_due(self, id, began - 1e-9)
-      if at then
-        self.heap:push(id, at)
-      end
     end
   end
+end
+
+-- One target whose turn it is, if there is any. Of the due times that have passed meanwhile (the process was stopped, the machine
+-- suspended) only the last one can still be a run; the others are one record.
+local function turn(self, now)
+  local id, planned, missed, why = self.dues:take(now)
+  if not id then
+    return false
+  elseif missed > 0 then
+    skip(self, id, ("late: due times missed: %d, %s"):format(missed, why), missed)
+  end
+  due(self, id, planned)
+  return true
+end
+
+-- Works off what is due, in parts, and waits for what comes.
+local function follow_schedule(self)
+  local worked_off, now = 0, self.dues:clock()
+  while not self.stopping and worked_off < BREATH and turn(self, now) do
+    worked_off, now = worked_off + 1, self.dues:clock()
+  end
+  local at = not self.stopping and self.dues:next()
+  task.park(math.min(at and math.max(0, at - now) or LONGEST_WAIT_S, LONGEST_WAIT_S))
+  self.dues:look()
 end
 
 --- forever(): runs the targets that have a schedule when they are due, the others once, until stop() or the end of its task.
@@ -418,22 +372,8 @@ function methods:forever()
     sys.trim() -- what the reading of many targets left behind is large
     line_up(self)
   end
-  local worked_off = 0
   while not self.stopping or self.places.taken > 0 do
-    local id, at
-    if not self.stopping then
-      id, at = self.heap:first()
-    end
-    local now = clock(self)
-    if id and at <= now + INSTANT_S and worked_off < BREATH then
-      worked_off = worked_off + 1
-      turn(self, id, at, now)
-    else
-      worked_off = 0
-      task.park(math.min(id and math.max(0, at - now) or LONGEST_WAIT_S, LONGEST_WAIT_S))
-      follow_suspension(self)
-      follow_wall_clock(self)
-    end
+    follow_schedule(self)
   end
 end
 
@@ -454,7 +394,7 @@ end
 
 --- has_schedule() -> whether any target runs more than once.
 function methods:has_schedule()
-  return self.scheduled > 0
+  return self.dues.count > 0
 end
 
 return runner

@@ -11,7 +11,7 @@ local schedule = {}
 
 -- Few targets have their first results soon, many share the work out evenly.
 local FEW = 100
-local FEW_SPREAD_S = 5
+local FEW_SPREAD_S, MANY_SPREAD_S = 5, 3600
 
 --- What a due time does while the last run is still going on.
 schedule.OVERLAP = {
@@ -36,10 +36,11 @@ function schedule.share(...)
 end
 
 --- Where in the period of a target its runs are: seconds from 0 to the period, which depend on nothing but its identity and on
--- whether there are many. Up to 100 targets are within the first 5 s, more are spread over the whole period.
+-- whether there are many. Up to 100 targets are within the first 5 s, more are spread over the whole period, but over no more than an
+-- hour: what is due once a day has run once by then.
 -- @param spec what `every` returned. @param share schedule.share(identity). @param among how many targets there are (default 1).
 function schedule.place(spec, share, among)
-  return share * ((among or 1) > FEW and spec.period or math.min(spec.period, FEW_SPREAD_S))
+  return share * math.min(spec.period, (among or 1) > FEW and MANY_SPREAD_S or FEW_SPREAD_S)
 end
 
 -- A copy of a period with a start, a place in it and a jitter.
@@ -145,21 +146,6 @@ function schedule.count_due(spec, after, up_to, limit, first, identity)
     count, at, last = count + 1, cron.next(spec, at), at
   end
   return count, last
-end
-
---- What to do when a run is due.
--- @param overlap "skip" (default) "queue" "cancel". @param running whether the last run is still going on.
--- @param waiting whether a run already waits for it.
--- @return "start", "skip", "wait" (start when the running one ends), or "replace" (cancel the running one, then start).
-function schedule.decide(overlap, running, waiting)
-  if not running then
-    return "start"
-  elseif overlap == "cancel" then
-    return "replace"
-  elseif overlap == "queue" and not waiting then
-    return "wait"
-  end
-  return "skip"
 end
 
 local function read_days(text)

@@ -167,7 +167,7 @@ describe("the schedule", function()
       for _, s in ipairs(seen) do if s.result.error == "skipped" then late[#late + 1] = s.result.error_detail end end
       say("%d %d %s %d", runs - before, #late, late[1], r.counts.skipped)
     ]]
-    local runs, records, missed, counted = out:match("^(%d+) (%d+) late: due times missed: (%d+) (%d+)")
+    local runs, records, missed, counted = out:match("^(%d+) (%d+) late: due times missed: (%d+), waddle was held up (%d+)")
     assert.truthy(runs, out)
     assert.is_true(tonumber(runs) <= 3)
     assert.equal("1", records)

@@ -99,16 +99,7 @@ describe("schedule", function()
     assert.is_nil((schedule.read(print)))
   end)
 
-  it("says what a due run does while another is going on", function()
-    local decide = schedule.decide
-    for _, policy in ipairs { "skip", "queue", "cancel" } do
-      assert.equal("start", decide(policy, false, false))
-    end
-    assert.equal("skip", decide("skip", true, false))
-    assert.equal("skip", decide(nil, true, false))
-    assert.equal("wait", decide("queue", true, false))
-    assert.equal("skip", decide("queue", true, true))
-    assert.equal("replace", decide("cancel", true, false))
+  it("reads what a run that is due does while another is going on", function()
     assert.equal("skip", schedule.overlap(nil))
     assert.equal("queue", schedule.overlap("queue"))
     local name, message = schedule.overlap("cancle")
