@@ -10,6 +10,7 @@
 
 static struct wd_task *check_task(lua_State *L, int index, const char *function) {
   struct wd_task *t = luaL_testudata(L, index, wd_task_metatable);
+  if (!t) t = luaL_testudata(L, index, wd_task_failed_metatable);
   if (!t) wd_vm_error(L, "%s: expected a task, got %s", function, luaL_typename(L, index));
   return t;
 }
@@ -231,11 +232,15 @@ int wd_open_task(lua_State *L) {
                                        {"foreground", l_foreground}, {"alone", l_alone},
                                        {NULL, NULL}};
   static const luaL_Reg methods[] = {{"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
-  luaL_getmetatable(L, wd_task_metatable);
-  lua_pushcfunction(L, l_tostring);
-  lua_setfield(L, -2, "__tostring");
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
+  const char *const metatables[] = {wd_task_metatable, wd_task_failed_metatable};
+  for (int i = 0; i < 2; i++) {
+    luaL_getmetatable(L, metatables[i]);
+    lua_pushcfunction(L, l_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+  }
   luaL_newlib(L, functions);
   return 1;
 }

@@ -11,6 +11,9 @@
 #include "runtime/log.h"
 
 const char *const wd_task_metatable = "waddle.task";
+const char *const wd_task_failed_metatable = "waddle.task.failed";
+
+static const char failed_key; // of that metatable in the registry, where finding it cannot fail
 
 enum { HOOK_EVERY = 10000 }; // instructions between two looks at vm->interrupt
 
@@ -125,12 +128,23 @@ static void unlink_child(struct wd_task *t) {
   t->parent = NULL;
 }
 
+// A task that holds a trace gets a finalizer. All others go without: the collector keeps what has one, with all it refers to, for a cycle
+// longer, and looks at it while everything stands still.
+static void own_traces(struct wd_task *t) {
+  lua_State *L = t->vm->L;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, t->ref);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &failed_key);
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+}
+
 // A failure that nobody waits for becomes the parent's when the parent ends; the first one counts.
 static void hand_failure_up(struct wd_task *t) {
   struct wd_task *parent = t->parent;
   if (!parent || t->end != WD_END_ERROR || t->joined || parent->child_trace) return;
   parent->child_trace = t->trace ? strdup(t->trace) : NULL;
   parent->child_failed = t;
+  own_traces(parent);
 }
 
 // The last step of every task: its children are gone, so its own end is final.
@@ -173,7 +187,10 @@ static void finish(struct wd_task *t, enum wd_task_end end) {
   if (t->op) wd_op_release(t->op);
   t->state = WD_TASK_CLOSING;
   t->end = end;
-  if (end == WD_END_ERROR) t->trace = wd_vm_traceback(vm, t->co);
+  if (end == WD_END_ERROR) {
+    t->trace = wd_vm_traceback(vm, t->co);
+    own_traces(t);
+  }
   if (end != WD_END_OK) {
     make_current(vm, t);
     int rc = close_coroutine(t);
@@ -311,8 +328,10 @@ static int l_gc(lua_State *L) {
 
 void wd_task_setup(lua_State *L) {
   luaL_newmetatable(L, wd_task_metatable);
+  luaL_newmetatable(L, wd_task_failed_metatable);
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &failed_key);
   lua_getglobal(L, LUA_COLIBNAME);
   for (int i = 0; i < 2; i++) {
     static const char *const makers[] = {"create", "wrap"};

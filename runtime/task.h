@@ -43,7 +43,7 @@ struct wd_task {
   unsigned long id;
 };
 
-extern const char *const wd_task_metatable;
+extern const char *const wd_task_metatable, *const wd_task_failed_metatable; // of a task, and of one that has failed or has a child that did
 
 // Makes a task of the function at -(nargs+1) and its arguments, a child of `parent` (NULL: of none);
 // queues it. Replaces function and arguments by the task's userdata. [-(nargs+1), +1, m]
