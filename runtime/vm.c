@@ -134,8 +134,13 @@ static int on_panic(lua_State *L) {
   return 0; // Lua then aborts
 }
 
+// The collector works in small steps. Lua's own ones look at a hundred thousand objects at a time: with many targets that is milliseconds
+// in which no probe starts.
+enum { GC_KEEP = 0, GC_STEP_MUL = 4, GC_STEP_LOG2_BYTES = 9 };
+
 static int l_open(lua_State *L) {
   struct wd_vm *vm = lua_touserdata(L, 1);
+  lua_gc(L, LUA_GCINC, GC_KEEP, GC_STEP_MUL, GC_STEP_LOG2_BYTES);
   lua_gc(L, LUA_GCSTOP);
   wd_op_setup(L);
   wd_modules_open(L);

@@ -17,10 +17,10 @@ local CLOCK_STEP_S = 1 -- a clock that moved by more than this against another o
 local CRON_REPEAT_S = 3 * 3600 -- a clock set back by less does not repeat the runs in between
 local MOST_COUNTED = 10000 -- due times of a cron expression that are counted one by one: a week of minutes
 
---- new(name_of): `name_of(id)` gives what a target's place in its period and its jitter depend on.
-function dues.new(name_of)
+--- new(plans, name_of): plans[id].spec is the schedule (waddle.schedule) of a target, `name_of(id)` what its jitter depends on.
+function dues.new(plans, name_of)
   return setmetatable({
-    name_of = name_of, heap = heap.new(), specs = {}, last_id = 0, count = 0,
+    plans = plans, name_of = name_of, heap = heap.new(), last_id = 0, count = 0,
     first = {}, -- of periods: their first due time; until start() their share
     wall_due = {}, last_wall_due = {}, -- of cron: the due time that comes and the one that was, on the wall clock
     next_of = {}, counted_of = {}, -- by cron expression: what was worked out last, for all targets that share it
@@ -28,10 +28,10 @@ function dues.new(name_of)
   }, methods)
 end
 
---- add(id, spec): a target and its schedule (waddle.schedule). To be called before start().
-function methods:add(id, spec)
-  self.specs[id], self.last_id, self.count = spec, math.max(self.last_id, id), self.count + 1
-  self.first[id] = spec.kind == "every" and schedule.share(self.name_of(id)) or nil
+--- add(id, name): a target that has a schedule; its place in a period depends on the name. To be called before start().
+function methods:add(id, name)
+  self.last_id, self.count = math.max(self.last_id, id), self.count + 1
+  self.first[id] = self.plans[id].spec.kind == "every" and schedule.share(name) or nil
 end
 
 --- clock() -> now, on the clock of due times.
@@ -45,7 +45,7 @@ function methods:on_task_clock(due)
 end
 
 local function identity_of(self, id)
-  return self.specs[id].jitter > 0 and self.name_of(id) or nil
+  return self.plans[id].spec.jitter > 0 and self.name_of(id) or nil
 end
 
 -- The first minute of a cron expression after an instant, or nil: from any instant up to that minute it is the same.
@@ -75,19 +75,19 @@ local function next_on_wall(self, id)
   if was and was - wall > CRON_REPEAT_S then
     was = nil
   end
-  local at = cron_after(self, self.specs[id], math.max(wall, was or 0))
+  local at = cron_after(self, self.plans[id].spec, math.max(wall, was or 0))
   self.wall_due[id] = at
   return at and self:clock() + (at - wall) + WALL_MARGIN_S
 end
 
 local function next_in_period(self, id, after)
-  return schedule.next_due(self.specs[id], after, self.first[id], identity_of(self, id))
+  return schedule.next_due(self.plans[id].spec, after, self.first[id], identity_of(self, id))
 end
 
 --- start(): puts the targets at their places in time. The time that takes makes none late.
 function methods:start()
   for id = 1, self.last_id do
-    local spec = self.specs[id]
+    local spec = self.plans[id].spec
     if spec and spec.kind == "every" then
       self.first[id] = schedule.place(spec, self.first[id], self.count)
       self.heap:push(id, next_in_period(self, id, -1))
@@ -97,7 +97,7 @@ function methods:start()
   self.wall_offset = sys.time() - began
   self.heap:shift(began)
   for id = 1, self.last_id do
-    local spec = self.specs[id]
+    local spec = self.plans[id].spec
     if spec and spec.kind == "every" then
       self.first[id] = self.first[id] + began
     elseif spec then
@@ -117,7 +117,7 @@ end
 
 -- The due times of a target that passed since the one it waited for: how many, and the last of them.
 local function count_passed(self, id, planned, now)
-  local spec = self.specs[id]
+  local spec = self.plans[id].spec
   if spec.kind == "every" then
     return schedule.count_due(spec, planned, now, nil, self.first[id], identity_of(self, id))
   end
@@ -135,7 +135,7 @@ function methods:take(now)
   if not id or planned > now + INSTANT_S then
     return nil
   end
-  local periodic = self.specs[id].kind == "every"
+  local periodic = self.plans[id].spec.kind == "every"
   local next_one = periodic and next_in_period(self, id, planned)
   if next_one and next_one > now then
     self.heap:move(next_one)

@@ -1,11 +1,14 @@
 -- Targets that wait for their turn, in little memory: a list to which parsed targets (waddle.target) are added, list[#list + 1] = target,
--- and from which they are read again, as often as one likes, with # and ipairs. What is a target's own, its texts and its port, is one
--- packed string; what it has in common with others, its probe, options and settings, is kept once.
+-- and from which they are read again, as often as one likes, with # and ipairs. What is a target's own, its texts and its port, is packed
+-- into a string, with those of its neighbours, so that the garbage collector finds few things to look at; what it has in common with
+-- others, its probe, options and settings, is kept once.
 -- What must hold: what is read shares its options and settings with others, so nobody changes them.
 
 local rows = {}
 
 local OWN = "<I4I4I4I2s4s4s4s4s4" -- kind, options, settings, port (0: none), target, name ("": as target), host, subject, place
+local PAGE = 64 -- targets in one string
+local OFFSET, OFFSET_BYTES = "<I4", 4 -- a page begins with where each of them is
 local DEEPEST = 8 -- tables in tables; deeper ones are equal only to themselves
 
 -- A text that only equal values have, the fields `except` left out. Functions, and tables that are more than data, are equal only to
@@ -86,8 +89,8 @@ local function pack(kept, target)
     target.name == target.target and "" or target.name, target.host or "", subject, target.place or "")
 end
 
-local function unpack(kept, packed)
-  local kind, options, settings, port, text, name, host, subject, place = OWN:unpack(packed)
+local function unpack(kept, packed, at)
+  local kind, options, settings, port, text, name, host, subject, place = OWN:unpack(packed, at)
   kind, options = kept[kind], kept[options]
   local args
   if kind.count == 2 then
@@ -104,13 +107,36 @@ local function unpack(kept, packed)
     host = host ~= "" and host or nil, port = port ~= 0 and port or nil, settings = kept[settings], place = place ~= "" and place or nil}
 end
 
---- new() -> an empty list; nil takes the last one out. Its settings lack `name`, which the target itself has.
+-- One string of the packed targets of a page.
+local function bind(packed)
+  local offsets, at = {}, PAGE * OFFSET_BYTES + 1
+  for i = 1, PAGE do
+    offsets[i] = OFFSET:pack(at)
+    at = at + #packed[i]
+  end
+  return table.concat(offsets) .. table.concat(packed)
+end
+
+--- new() -> an empty list; nil takes out the one that was added last. Its settings lack `name`, which the target itself has.
 function rows.new()
-  local kept, packed = {places = {}, kinds = {}}, {}
+  local kept, pages, open = {places = {}, kinds = {}}, {}, {} -- open: what is not bound yet
   return setmetatable({}, {
-    __len = function() return #packed end,
-    __index = function(_, i) return packed[i] and unpack(kept, packed[i]) end,
-    __newindex = function(_, i, target) packed[i] = target and pack(kept, target) end,
+    __len = function() return #pages * PAGE + #open end,
+    __index = function(_, i)
+      local page, nth = pages[(i - 1) // PAGE + 1], (i - 1) % PAGE
+      if page then
+        return unpack(kept, page, (OFFSET:unpack(page, nth * OFFSET_BYTES + 1)))
+      end
+      local packed = open[i - #pages * PAGE]
+      return packed and unpack(kept, packed, 1)
+    end,
+    __newindex = function(_, i, target)
+      local packed = target and pack(kept, target)
+      if packed and #open == PAGE then
+        pages[#pages + 1], open = bind(open), {}
+      end
+      open[i - #pages * PAGE] = packed
+    end,
   })
 end
 

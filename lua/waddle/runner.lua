@@ -55,7 +55,7 @@ function runner.new(opts)
     after = {}, waiting = {}, -- due times of runs that wait for the one before to end, or for a place (false: a single round)
     counts = counts,
   }, methods)
-  self.dues = dues.new(function(id) return self.rows[id].name end)
+  self.dues = dues.new(self.plans, function(id) return self.rows[id].name end)
   self.places = places.new(opts.concurrency or MOST_AT_ONCE, opts.concurrency_per_host, function(id, host) return begin(self, id, host) end)
   return self
 end
@@ -118,7 +118,7 @@ function methods:add(target, every)
   end
   self.plans[id] = plan
   if plan.spec then
-    self.dues:add(id, plan.spec)
+    self.dues:add(id, target.name)
   end
   return true
 end
