@@ -103,7 +103,21 @@ local function watch_signals(state)
   end)
 end
 
--- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment.
+-- Gives whether the sinks had all results. They have a moment after a signal, else for as long as they get on.
+local function drain(state)
+  local left
+  repeat
+    left = state.runner.pipeline.pending
+    if state.runner:drain(state.signal and SINKS_S or FLUSH_S) then
+      return true
+    end
+  until state.signal or state.runner.pipeline.pending >= left
+  log("error", "sink: %d results are still waiting for it, they are dropped", state.runner:discard())
+  return false
+end
+
+-- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment. Gives whether the sinks had all
+-- results.
 local function work(state, scheduled)
   local working = task.spawn(function()
     if scheduled then
@@ -119,13 +133,12 @@ local function work(state, scheduled)
     task.wait({working}, GRACE_S)
     working:cancel()
   end
-  if not state.runner:drain(state.signal and SINKS_S or FLUSH_S) then
-    log("error", "sink: results are still waiting for it, they are dropped")
-  end
+  local drained = drain(state)
   -- A failure of ours in the runner is not to be lost.
   if working:status() == "failed" then
     working:join()
   end
+  return drained
 end
 
 -- Delivers what is unsent, to the manager and by the uploaders of the site.
@@ -163,7 +176,7 @@ local function reporter(state, scheduled)
     end
   end
   return function(result, row)
-    state.results[#state.results + 1] = {place = row.place, number = #state.results, result = result}
+    state.results[#state.results + 1] = {place = row.place, number = #state.results, result = show.brief(result)}
   end
 end
 
@@ -251,11 +264,11 @@ function agent.run(input)
   log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, #state.runner.rows, describe_period(settings, scheduled),
     settings.manager_url)
   local control <close> = scheduled and open_control(state) or nil -- luacheck: ignore 211
-  work(state, scheduled)
+  local drained = work(state, scheduled)
   if not scheduled then
     print_summary(state)
   end
-  local delivered = deliver(state)
+  local delivered = deliver(state) and drained
   local checks = not scheduled and require("waddle.scenario").finish() or 0
   if state.signal then
     return OK

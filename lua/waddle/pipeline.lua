@@ -162,9 +162,9 @@ local function start_work(self, feed)
   end)
 end
 
--- Whether there is room for one more result; where there is time, waits until there is.
+-- Whether a sink gets one more result; where there is time, waits until there is room for it.
 local function has_room(self, feed)
-  while #feed.items >= MOST_WAITING do
+  while not self.discarded and #feed.items >= MOST_WAITING do
     if not self.patient then
       self.counts.sink_dropped = self.counts.sink_dropped + 1
       if not feed.full then
@@ -176,7 +176,7 @@ local function has_room(self, feed)
     feed.waiting[#feed.waiting + 1] = task.current()
     task.park()
   end
-  return true
+  return not self.discarded
 end
 
 local function push(self, sink, result, row)
@@ -261,6 +261,17 @@ function methods:drain(seconds)
   end
   self.waiter = nil
   return self.pending == 0
+end
+
+--- discard() -> how many results had not gone through all sinks; no sink gets them any more, nor what still comes.
+function methods:discard()
+  local left = self.pending
+  self.discarded = true
+  for _, feed in pairs(self.feeds) do
+    feed.items = fifo.new()
+    wake_waiting(feed)
+  end
+  return left
 end
 
 return pipeline

@@ -392,6 +392,11 @@ function methods:drain(seconds)
   return self.pipeline:drain(seconds)
 end
 
+--- discard() -> how many results had not gone through all sinks; no sink gets them any more.
+function methods:discard()
+  return self.pipeline:discard()
+end
+
 --- has_schedule() -> whether any target runs more than once.
 function methods:has_schedule()
   return self.dues.count > 0

@@ -9,6 +9,7 @@ local text = require "waddle.text"
 local show = {}
 
 local OK, FAILED, SKIPPED = "✓", "✗", "–"
+local MOST_LISTED = 1000 -- results that a summary lists on a terminal
 local LONGEST_ANSWER = 40 -- columns of a DNS record's data on one line
 
 -- The phases of a transfer in the order they happen; the colour tells looking up, connecting and waiting apart.
@@ -337,6 +338,17 @@ function show.result(result, options)
   return table.concat(out)
 end
 
+local BRIEF = { "test_type", "target", "target_name", "target_host", "success", "error", "error_detail", "latency_ms" }
+
+--- What a summary needs of a result, for who keeps many until the end.
+function show.brief(result)
+  local brief = {}
+  for _, name in ipairs(BRIEF) do
+    brief[name] = get(result, name)
+  end
+  return brief
+end
+
 local GROUPS = { "http", "tcp", "udp", "icmp" }
 local GROUP_OF = { http = "http", tcp = "tcp", udp = "udp", icmp = "icmp", tls = "tcp", ssh = "tcp", dns = "udp" }
 
@@ -353,7 +365,8 @@ end
 
 --- The summary of a round: grouped by type in the order http, tcp, udp, icmp, each target marked `✓ host: 12.34ms`
 -- or `✗ host: reason`, `– host: skipped: reason`. Where several targets of a group are on one host, they are told apart by their
--- names, which are the targets as written where they have no other.
+-- names, which are the targets as written where they have no other. On a terminal (options.width) a summary of more than a thousand lists
+-- those that failed or were skipped, a thousand at most.
 -- @param results list of results.
 function show.summary(results, options)
   options = options or {}
@@ -377,14 +390,20 @@ function show.summary(results, options)
       failed = failed + 1
     end
   end
-  local out = {}
+  local out, listed, all = {}, 0, not options.width or #results <= MOST_LISTED
   for _, name in ipairs(order) do
     local group = groups[name]
     if group then
       out[#out + 1] = text.paint(name:upper(), "bold", options.colour) .. "\n"
+      local before = listed
       for _, result in ipairs(group) do
-        out[#out + 1] = summary_line(result, group.hosts, options)
+        if all or not get(result, "success") and listed < MOST_LISTED then
+          listed = listed + 1
+          out[#out + 1] = summary_line(result, group.hosts, options)
+        end
       end
+      local more = #group - (listed - before)
+      out[#out + 1] = more > 0 and ("  %d more, listed in a file or pipe\n"):format(more) or nil
     end
   end
   out[#out + 1] = ("%d passed, %d failed%s\n"):format(#results - failed - skipped, failed,

@@ -39,30 +39,33 @@ local function bucket_value(index)
   return (index < 0 and -top or top) * (1 - RELATIVE_ERROR)
 end
 
-local function into_bucket(buckets, value)
+local function into_bucket(buckets, value, times)
   local index = bucket_of(value)
-  buckets[index] = (buckets[index] or 0) + 1
+  buckets[index] = (buckets[index] or 0) + times
 end
 
---- Adds a number. NaN, infinities and anything that is no number are not counted.
-function Series:add(value)
+--- Adds a number, so many times (default 1). NaN, infinities and anything that is no number are not counted.
+function Series:add(value, times)
+  times = times or 1
   if type(value) ~= "number" or value ~= value or value == math.huge or value == -math.huge then
     return
   end
-  self.count, self.sum = self.count + 1, self.sum + value
+  self.count, self.sum = self.count + times, self.sum + value * times
   self.min, self.max = math.min(self.min or value, value), math.max(self.max or value, value)
-  if self.buckets then
-    into_bucket(self.buckets, value)
-  elseif self.count <= EXACT_VALUES then
-    self.values[self.count], self.sorted = value, false
-  else
+  if not self.buckets and self.count <= EXACT_VALUES then
+    for i = self.count - times + 1, self.count do
+      self.values[i] = value
+    end
+    self.sorted = false
+    return
+  elseif not self.buckets then
     self.buckets = {}
     for _, kept in ipairs(self.values) do
-      into_bucket(self.buckets, kept)
+      into_bucket(self.buckets, kept, 1)
     end
     self.values = nil
-    into_bucket(self.buckets, value)
   end
+  into_bucket(self.buckets, value, times)
 end
 
 --- The mean, nil of nothing.
@@ -148,7 +151,7 @@ local function figure_of(name)
 end
 
 --- Reads a threshold: `figure(metric) operator number`.
--- @param text "p95(http.latency_ms) < 500", "rate(success) >= 99%", "max(tcp.timings.connect_ms) < 1s". The figure is
+-- @param text "p95(http.latency_ms) < 500", "rate(success) >= 99%", "rate(skipped) < 1%", "max(tcp.timings.connect_ms) < 1s". The figure is
 --   mean (avg), min, max, median, count, rate (the share of true values) or p0 to p100; the metric is a field of the
 --   results, with its kind before it or of all kinds; the number may have the field's unit.
 -- @return threshold (immutable), or nil and a message.
@@ -210,6 +213,18 @@ local function look_up(result, parts)
   return result
 end
 
+-- What a result has to say about a metric, and how many times. A run that did not take place, or not to its end, is no measurement: all
+-- it has is that it was skipped, for all the due times it stands for.
+local function figure_in(result, parts)
+  local err = rawget(result, "error")
+  if parts[1] == "skipped" and not parts[2] then
+    return err == "skipped", err == "skipped" and rawget(result, "missed") or 1
+  elseif err == "skipped" or err == "cancelled" then
+    return nil
+  end
+  return look_up(result, parts), 1
+end
+
 local Watch = {}
 Watch.__index = Watch
 
@@ -220,23 +235,24 @@ function stats.watch(thresholds)
   return setmetatable({ thresholds = thresholds, series = {} }, Watch)
 end
 
-local function add_value(self, metric, value)
+local function add_value(self, metric, value, times)
   self.series[metric] = self.series[metric] or stats.series()
   if type(value) == "boolean" then
     value = value and 1 or 0
   end
-  self.series[metric]:add(value)
+  self.series[metric]:add(value, times)
 end
 
---- Takes the figures of one result. A field that is absent (the latency of a failure) is not counted.
+--- Takes the figures of one result. A field that is absent (the latency of a failure) is not counted; of a run that did not take place
+-- only `skipped` is.
 function Watch:add(result)
   local done = {}
   for _, threshold in ipairs(self.thresholds) do
     if not done[threshold.metric] and (not threshold.kind or threshold.kind == kind_of(result)) then
       done[threshold.metric] = true
-      local value = look_up(result, threshold.parts)
+      local value, times = figure_in(result, threshold.parts)
       if value ~= nil then
-        add_value(self, threshold.metric, value)
+        add_value(self, threshold.metric, value, times)
       end
     end
   end
@@ -244,7 +260,7 @@ end
 
 --- Takes a value that is not of a result, for example `checks` with true or false.
 function Watch:value(metric, value)
-  add_value(self, metric, value)
+  add_value(self, metric, value, 1)
 end
 
 --- Judges every threshold. @return whether all hold, and a list of {text=, ok=, value= (nil: nothing was measured),
