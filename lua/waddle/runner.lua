@@ -63,7 +63,7 @@ end
 local function read_blackouts(windows)
   local blackouts = {}
   for _, window in ipairs(type(windows) == "table" and #windows > 0 and windows or {windows}) do
-    local read, message = window, nil
+    local read, message = window
     if type(window) ~= "table" then
       read, message = schedule.blackout(window)
     end
@@ -78,7 +78,7 @@ end
 --- read(target [, every]) -> {spec=, overlap=, blackouts=} | nil, message: what the settings of a parsed target say about when it runs;
 -- `every` is what its settings lack. Nothing in it depends on which target it is.
 function runner.read(target, every)
-  local settings, plan, message = target.settings, {}, nil
+  local settings, plan, message = target.settings, {}
   if settings.transform ~= nil and type(settings.transform) ~= "function" then
     return nil, ("field 'transform': expected a function, which only a .lua file can give, got %s"):format(type(settings.transform))
   end
@@ -107,7 +107,7 @@ function methods:add(target, every)
   local by_every = self.plan_of[every or false] or {}
   self.plan_of[every or false] = by_every
   local settings = self.rows[id].settings
-  local plan, message = by_every[settings], nil
+  local plan, message = by_every[settings]
   if not plan then
     plan, message = runner.read(target, every)
     by_every[settings] = plan

@@ -212,8 +212,8 @@ describe("waddle ping -g", function()
   it("teaches what a range is, and which flags go together", function()
     for _, case in ipairs {
       {{"-g", "10.0.0/24"}, "'10.0.0/24' has a character that no host name has; to be swept are ranges (10.0.0.0/16, "},
-      {{"-g", "127.0.0.1", "10.0.0.0/4"}, "'10.0.0.0/4': expected a prefix length that leaves 24 bits at most; to be swept are ranges"},
-      {{"-g", "10.0.0.9-10.0.0.1"}, "'10.0.0.9-10.0.0.1': expected a last address behind the first"},
+      {{"-g", "127.0.0.1", "10.0.0.0/4"}, "'10.0.0.0/4': expected a prefix length from 8 to 32; to be swept are ranges"},
+      {{"-g", "10.0.0.9-10.0.0.1"}, "'10.0.0.9-10.0.0.1': expected a last address that is not before the first"},
       {{"-g", "10.0.0.0/24:7"}, "'10.0.0.0/24:7': a port has no meaning here"},
       {{"-g", "10.0.0.1,10.0.0.2"}, "10.0.0.1,10.0.0.2"},
       {{"-g"}, "missing argument"},
