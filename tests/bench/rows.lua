@@ -10,6 +10,7 @@
 --            limit: {most = 8} of the unit; {most = 8, bare = 2.2} the same where the bare loop takes 2.2, and in proportion on a slower machine;
 --            {of_peer = 0.6}, {of_bare = 1.4}. `known` is the figure of the reference client, measured once, elsewhere
 --   runs     how often (5; 1 with --quick); the medians count
+--   slow     left out with --quick
 --   needs    names that must have been found besides those in the commands
 --   plot     x of this row in the plot of cost against the number of targets
 --
@@ -112,6 +113,16 @@ for _, accuracy in ipairs {
   rows[#rows + 1] = {
     name = "accuracy." .. accuracy[1], n = 10000, whole = true, needs = {"netns", "sim"},
     lines = ("{waddle} run {dir}/accuracy.lua %s {n} {runs} %g %g"):format(table.unpack(accuracy)),
+  }
+end
+
+-- Schedules: how late runs start, what idle targets hold, what one probe costs among many.
+for _, schedule in ipairs {
+  {"lateness.10k", "lateness 10000 10 10 2"}, {"lateness.100k", "lateness 100000 60 60 5", slow = true},
+  {"memory", "memory 100000 150"}, {"cpu", "cpu 20 1.2", slow = true},
+} do
+  rows[#rows + 1] = {
+    name = "schedule." .. schedule[1], slow = schedule.slow, needs = {"netns"}, lines = "{waddle} run {dir}/schedule.lua " .. schedule[2],
   }
 end
 

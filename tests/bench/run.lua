@@ -7,6 +7,7 @@ local measure = require "tests.bench.measure"
 local report = require "tests.bench.report"
 local rows = require(measure.find("rows") or "tests.bench.rows")
 
+local TOO_SLOW = "slow, and this is --quick"
 local RUNS, SECONDS, QUICK_SECONDS, QUICK_PART = 5, 3, 1, 5
 
 local flags, wanted = {}, {}
@@ -122,7 +123,7 @@ local function sides_of(row, values, absent)
     local why
     s.command, why = measure.fill(s.text, values)
     if s.side.slow and flags.quick then
-      s.command, why = nil, "slow, and this is --quick"
+      s.command, why = nil, TOO_SLOW
     end
     if s.command then
       able[#able + 1] = s
@@ -167,6 +168,9 @@ local function measure_row(row)
     if not found then
       return leave_out(row.name, why)
     end
+  end
+  if row.slow and flags.quick then
+    return leave_out(row.name, TOO_SLOW)
   end
   if row.lines then
     return measure_lines(row, values)

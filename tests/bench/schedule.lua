@@ -66,7 +66,7 @@ end
 
 function figures.lateness(count, period, seconds, limit)
   local found = child(count, period, seconds)
-  local what = ("start lateness, %d targets each %g s"):format(count, period)
+  local what = ("lateness, %d each %g s"):format(count, period)
   -- Nothing may be left out of the figure: what did not run would be the latest of all.
   local due = math.floor(count / period * math.min(seconds, period))
   assert(found.runs >= due * 0.98 and found.skipped + found.failed < due * 0.001,
@@ -88,9 +88,9 @@ function figures.cpu(seconds, limit)
     few = few + child(1000, 1000 / RATE, seconds).cpu_us / TURNS
     many = many + child(100000, 100000 / RATE, seconds).cpu_us / TURNS
   end
-  print_line {what = "CPU a probe, 100,000 targets by 1,000", unit = "", waddle = many / few, limit = limit}
-  print_line {what = "CPU a probe, 1,000 targets, 1,667/s", unit = "us", waddle = few}
-  print_line {what = "CPU a probe, 100,000 targets, 1,667/s", unit = "us", waddle = many}
+  print_line {what = "CPU a probe, 100,000 by 1,000", unit = "", waddle = many / few, limit = limit}
+  print_line {what = "CPU a probe, 1,000 targets", unit = "us", waddle = few}
+  print_line {what = "CPU a probe, 100,000 targets", unit = "us", waddle = many}
 end
 
 local numbers = {}
