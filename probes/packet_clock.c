@@ -15,8 +15,19 @@ static wd_ns of_timespec(const struct timespec *t) {
   return (wd_ns)t->tv_sec * WD_S + t->tv_nsec;
 }
 
+struct wd_packet_clock wd_packet_clock_next(const struct wd_packet_clock *last, wd_ns offset, wd_ns width, wd_ns now) {
+  struct wd_packet_clock clock = {.offset = offset, .width = width, .since = last ? last->since : INT64_MIN};
+  wd_ns back = last ? last->offset - offset : 0, moved = back < 0 ? -back : back;
+  if (!last || moved <= STEP_NS + width + last->width) return clock;
+  // Set forward, an old stamp seems to be before now. Set back, it seems to be later by as much, unless that is in the future.
+  wd_ns since = back > 0 && back < WD_PACKET_STAMP_AGE ? now + back : now;
+  if (since > clock.since) clock.since = since;
+  return clock;
+}
+
 struct wd_packet_clock wd_packet_clock_read(void) {
-  static wd_ns last = WD_NONE, last_width;
+  static struct wd_packet_clock clock;
+  static bool known;
   wd_ns narrowest = INT64_MAX, offset = 0;
   for (int i = 0; i < SANDWICH_TRIES && narrowest > SANDWICH_NS; i++) {
     struct timespec wall;
@@ -27,17 +38,15 @@ struct wd_packet_clock wd_packet_clock_read(void) {
     narrowest = width;
     offset = of_timespec(&wall) - before - width / 2;
   }
-  wd_ns moved = last == WD_NONE ? 0 : offset > last ? offset - last : last - offset;
-  bool stepped = moved > STEP_NS + narrowest + last_width;
-  last = offset;
-  last_width = narrowest;
-  return (struct wd_packet_clock){.offset = offset, .width = narrowest, .stepped = stepped};
+  clock = wd_packet_clock_next(known ? &clock : NULL, offset, narrowest, wd_clock_real());
+  known = true;
+  return clock;
 }
 
-wd_ns wd_packet_clock_place(const struct wd_packet_clock *clock, const struct timespec *stamp, wd_ns earliest, wd_ns latest) {
-  if (clock->stepped || stamp->tv_sec == 0) return WD_NONE;
+wd_ns wd_packet_clock_place(const struct wd_packet_clock *clock, const struct timespec *stamp, wd_ns now) {
+  if (stamp->tv_sec == 0) return WD_NONE;
   wd_ns at = of_timespec(stamp) - clock->offset;
-  return at < earliest - clock->width || at > latest + clock->width ? WD_NONE : at;
+  return at < clock->since || at < now - WD_PACKET_STAMP_AGE || at > now + clock->width ? WD_NONE : at;
 }
 
 struct wd_packet_trip wd_packet_clock_trip(const struct wd_packet_sent *sent, const struct wd_packet_reply *reply, wd_ns read_late) {
@@ -50,6 +59,7 @@ struct wd_packet_trip wd_packet_clock_trip(const struct wd_packet_sent *sent, co
     trip.rtt = reply->at - sent->at;
   else if (reply->at + sent->window > sent->at) // it may have left as much earlier, and in any case before its reply came
     trip.rtt = (reply->at + sent->window - sent->at) / 2;
+  if (sent->user && sent->queueing) trip.uncertainty += trip.rtt;
   return trip;
 }
 

@@ -110,6 +110,10 @@ void wd_packet_forget(struct wd_packet *p) {
 }
 
 struct wd_packet_trip wd_packet_trip(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late) {
-  struct wd_packet_sent sent = {.at = p->sent, .window = p->window, .hardware = p->hardware, .user = p->window > 0};
+  struct wd_packet_sent sent = {.at = p->sent,
+                                .window = p->window,
+                                .hardware = p->hardware,
+                                .user = p->window > 0,
+                                .queueing = p->queue && wd_packet_socket_is_queueing(&p->queue->socket)};
   return wd_packet_clock_trip(&sent, reply, read_late);
 }

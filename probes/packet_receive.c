@@ -15,7 +15,6 @@ enum {
   BATCH = 64, // one recvmmsg
   LARGEST = 65536,
   ROUNDS = 512, // batches at one go; more than any socket's budget holds, so only a flood meets it
-  EARLY = 60,   // seconds before now in which a stamp is believed: none of ours lies unread longer
 };
 
 struct slot {
@@ -27,10 +26,13 @@ struct slot {
   } control;
 };
 
-// Pages of these that no message reaches are never touched.
-static struct slot slots[BATCH];
-static struct mmsghdr headers[BATCH];
-static uint8_t payloads[BATCH][LARGEST];
+// Errors are read while replies wait to be handed out. Pages that no message reaches are never touched.
+static struct batch {
+  bool ready;
+  struct slot slots[BATCH];
+  struct mmsghdr headers[BATCH];
+  uint8_t payloads[BATCH][LARGEST];
+} replies, errors;
 
 // What the control messages of one message say.
 struct told {
@@ -42,19 +44,19 @@ struct told {
 };
 
 // The kernel leaves lengths behind where it wrote: set them anew each time.
-static int read_batch(struct wd_packet_socket *s, int flags) {
-  static bool ready;
-  for (int i = 0; i < BATCH && !ready; i++) {
-    slots[i].data = (struct iovec){payloads[i], LARGEST};
-    headers[i].msg_hdr = (struct msghdr){
-        .msg_name = &slots[i].name, .msg_iov = &slots[i].data, .msg_iovlen = 1, .msg_control = slots[i].control.bytes};
+static int read_batch(struct wd_packet_socket *s, struct batch *b) {
+  for (int i = 0; i < BATCH && !b->ready; i++) {
+    struct slot *at = &b->slots[i];
+    at->data = (struct iovec){b->payloads[i], LARGEST};
+    b->headers[i].msg_hdr =
+        (struct msghdr){.msg_name = &at->name, .msg_iov = &at->data, .msg_iovlen = 1, .msg_control = at->control.bytes};
   }
-  ready = true;
+  b->ready = true;
   for (int i = 0; i < BATCH; i++) {
-    headers[i].msg_hdr.msg_namelen = sizeof(slots[i].name);
-    headers[i].msg_hdr.msg_controllen = sizeof(slots[i].control.bytes);
+    b->headers[i].msg_hdr.msg_namelen = sizeof(b->slots[i].name);
+    b->headers[i].msg_hdr.msg_controllen = sizeof(b->slots[i].control.bytes);
   }
-  return recvmmsg(s->watch.fd, headers, BATCH, flags | MSG_DONTWAIT, NULL);
+  return recvmmsg(s->watch.fd, b->headers, BATCH, MSG_DONTWAIT | (b == &errors ? MSG_ERRQUEUE : 0), NULL);
 }
 
 static void read_control(struct msghdr *h, struct told *told) {
@@ -83,8 +85,9 @@ static wd_ns card_time(const struct timespec *t) {
 
 static void take_stamp(struct wd_packet_socket *s, const struct told *told, const struct wd_packet_clock *clock, wd_ns now) {
   struct wd_packet_stamp stamp = {.hardware = card_time(&told->card)};
+  if (told->stamp.tv_sec && s->stamps_due) s->stamps_due--;
   if (!wd_packet_stamp_id(s, told->err->ee_data, &stamp.id)) return;
-  stamp.at = wd_packet_clock_place(clock, &told->stamp, now - EARLY * WD_S, now);
+  stamp.at = wd_packet_clock_place(clock, &told->stamp, now);
   s->proto->stamped(s, &stamp);
 }
 
@@ -103,25 +106,42 @@ static void take_error(struct wd_packet_socket *s, const struct mmsghdr *m, cons
 
 bool wd_packet_drain_errors(struct wd_packet_socket *s) {
   bool some = false;
+  uint32_t due = s->stamps_due;
   for (int round = 0, n = BATCH; round < ROUNDS && n == BATCH && wd_packet_socket_is_open(s); round++) {
-    n = read_batch(s, MSG_ERRQUEUE);
+    n = read_batch(s, &errors);
     if (n <= 0) break;
     some = true;
     struct wd_packet_clock clock = wd_packet_clock_read();
     wd_ns now = wd_clock_real();
     for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) {
       struct told told;
-      read_control(&headers[i].msg_hdr, &told);
+      read_control(&errors.headers[i].msg_hdr, &told);
       if (!told.err) continue;
       if (told.err->ee_origin == SO_EE_ORIGIN_TIMESTAMPING)
         take_stamp(s, &told, &clock, now);
       else if (told.err->ee_origin == SO_EE_ORIGIN_LOCAL)
         s->local_mtu = told.err->ee_info;
       else if (told.err->ee_origin == SO_EE_ORIGIN_ICMP || told.err->ee_origin == SO_EE_ORIGIN_ICMP6)
-        take_error(s, &headers[i], &told);
+        take_error(s, &errors.headers[i], &told);
     }
   }
+  if (s->stamps_due != due && s->proto->drained && wd_packet_socket_is_open(s)) s->proto->drained(s);
   return some;
+}
+
+// What the kernel counts of the socket's memory; false where it does not tell.
+static bool read_memory(const struct wd_packet_socket *s, uint32_t info[SK_MEMINFO_VARS]) {
+  socklen_t len = SK_MEMINFO_VARS * sizeof(info[0]);
+  return wd_packet_socket_is_open(s) && getsockopt(s->watch.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0;
+}
+
+void wd_packet_settle_stamps(struct wd_packet_socket *s) {
+  uint32_t info[SK_MEMINFO_VARS] = {0};
+  if (s->stamps_due == 0) return;
+  // First ask, then read: what had left by then has its stamp in the queue, or gets none.
+  bool all_left = read_memory(s, info) && info[SK_MEMINFO_WMEM_ALLOC] == 0;
+  wd_packet_drain_errors(s);
+  if (all_left) s->stamps_due = 0;
 }
 
 static void note_drops(struct wd_packet_socket *s, uint32_t drops, wd_ns at) {
@@ -131,11 +151,11 @@ static void note_drops(struct wd_packet_socket *s, uint32_t drops, wd_ns at) {
 }
 
 // What was dropped last is told by no datagram: ask.
-void wd_packet_count_drops(struct wd_packet_socket *s) {
+void wd_packet_take_stock(struct wd_packet_socket *s) {
   uint32_t info[SK_MEMINFO_VARS] = {0};
-  socklen_t len = sizeof(info);
-  if (wd_packet_socket_is_open(s) && getsockopt(s->watch.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0)
-    note_drops(s, info[SK_MEMINFO_DROPS], wd_clock_real());
+  if (!read_memory(s, info)) return;
+  note_drops(s, info[SK_MEMINFO_DROPS], wd_clock_real());
+  if (info[SK_MEMINFO_WMEM_ALLOC] == 0) s->stamps_due = 0;
 }
 
 static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const struct wd_packet_clock *clock, wd_ns now) {
@@ -145,7 +165,7 @@ static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const stru
   read_control(&m->msg_hdr, &told);
   reply.ttl = told.ttl;
   reply.hardware = card_time(&told.card);
-  wd_ns at = wd_packet_clock_place(clock, &told.stamp, now - EARLY * WD_S, now);
+  wd_ns at = wd_packet_clock_place(clock, &told.stamp, now);
   reply.kernel = at != WD_NONE;
   if (reply.kernel) reply.at = at;
   if (told.drops) note_drops(s, told.drops, reply.at);
@@ -155,12 +175,14 @@ static void take_reply(struct wd_packet_socket *s, struct mmsghdr *m, const stru
 static void drain_replies(struct wd_packet_socket *s) {
   s->unread = 0;
   for (int round = 0, n = BATCH; round < ROUNDS && n != 0 && wd_packet_socket_is_open(s); round++) {
-    n = read_batch(s, 0);
+    n = read_batch(s, &replies);
     if (n < 0 && (errno == EAGAIN || errno == EBADF)) return;
     if (n <= 0) continue; // an error that is pending fails one call
+    // What was answered has left: by now its stamp is told, though it may not have been when the packet was sent.
+    wd_packet_settle_stamps(s);
     struct wd_packet_clock clock = wd_packet_clock_read();
     wd_ns now = wd_clock_real();
-    for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) take_reply(s, &headers[i], &clock, now);
+    for (int i = 0; i < n && wd_packet_socket_is_open(s); i++) take_reply(s, &replies.headers[i], &clock, now);
     if (n < BATCH) return;
   }
 }

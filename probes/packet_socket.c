@@ -238,8 +238,10 @@ static unsigned build(struct wd_packet_socket *s) {
 }
 
 static void count(struct wd_packet_socket *s, unsigned n) {
-  for (unsigned i = 0; i < n && stamps == STAMPS_COUNTED; i++) {
+  for (unsigned i = 0; i < n && stamps != STAMPS_NONE; i++) {
     if (!messages[i].stamp) continue;
+    s->stamps_due++;
+    if (stamps == STAMPS_NAMED) continue;
     uint32_t number = s->counted++;
     *counted_at(s, number) = (struct counted){.fd = s->watch.fd, .number = number, .id = messages[i].id};
   }
@@ -273,7 +275,7 @@ bool wd_packet_flush(struct wd_packet_socket *s) {
     }
     // At once: stamps that lie about take the room of replies.
     wd_packet_drain_errors(s);
-    if (r > 0 && s->proto->drained && wd_packet_socket_is_open(s)) s->proto->drained(s);
+    wd_packet_settle_stamps(s);
     if (r == (int)n) continue;
     if (r < 0 && err == EINTR) continue;
     if (r < 0 && err == EAGAIN) {

@@ -53,14 +53,14 @@ struct wd_packet_stamp {
   wd_ns hardware; // WD_NONE, or the card's clock: to be compared with nothing but a reply's `hardware`
 };
 
-// What an owner brings. Called on the loop; pull, left, drained and refused from within wd_packet_flush.
+// What an owner brings. Called on the loop; pull, left and refused from within wd_packet_flush.
 struct wd_packet_proto {
   // Writes the next packet, the `nth` of a batch, at `out` and describes it; false when there is none, or it does not fit into `room`. It stays next until
   // `left` or `refused`: asked anew, the same packets come from the first on.
   bool (*pull)(struct wd_packet_socket *s, unsigned nth, struct wd_packet_message *m, uint8_t *out, size_t room);
   // The first `n` of those pulled went to the kernel between two moments.
   void (*left)(struct wd_packet_socket *s, unsigned n, wd_ns before, wd_ns after);
-  void (*drained)(struct wd_packet_socket *s); // what stamps there are of those that left were told; may be NULL
+  void (*drained)(struct wd_packet_socket *s); // stamps were told, and for now there are no more; may be NULL
   void (*refused)(struct wd_packet_socket *s, int err, uint32_t mtu); // the kernel does not take the first one
   void (*stamped)(struct wd_packet_socket *s, const struct wd_packet_stamp *stamp);
   void (*reply)(struct wd_packet_socket *s, const struct wd_packet_reply *reply);
@@ -75,6 +75,7 @@ struct wd_packet_socket {
   uint16_t ident; // ICMP: the id of every echo of this socket
   struct wd_timer flush;
   size_t room, unread; // bytes of the receive buffer; those that replies to what was sent since it was last read may take
+  uint32_t stamps_due; // packets whose stamp was asked for and not told yet: they may lie in a queue of the device
   uint32_t counted;   // packets sent so far with a request for a stamp, as the kernel counts
   uint32_t local_mtu; // what the kernel said with its last EMSGSIZE
   uint32_t drops;     // datagrams that found no room (SO_RXQ_OVFL)
@@ -102,17 +103,26 @@ static inline bool wd_packet_socket_is_open(const struct wd_packet_socket *s) {
   return wd_watch_active(&s->watch);
 }
 
+// Some of what was handed to the kernel waits in a queue of a device, a shaper's or a busy line's: without a stamp of its own, a packet may not have left.
+static inline bool wd_packet_socket_is_queueing(const struct wd_packet_socket *s) {
+  return s->stamps_due > 0;
+}
+#define WD_PACKET_NOT_LEFT "it may not have left in time: packets wait in a queue of this machine's network device"
+
 // Sends all there is to pull, in the next pass: what others of this pass add leaves in the same batch.
 void wd_packet_socket_ready(struct wd_packet_socket *s);
 
 // Sends now all there is to pull, and reads the stamps, and replies where they may fill the receive buffer; true when the socket is full: it goes on by itself once it is not.
 bool wd_packet_flush(struct wd_packet_socket *s);
 
-// Reads what is there, errors and stamps first, so that a reply finds its packet's final time of sending.
+// Reads what is there. Before a reply is handed out, all stamps are that the kernel took until it came: it finds its packet's final time of sending.
 void wd_packet_receive(struct wd_packet_socket *s, uint32_t events);
 
-// Counts what the socket dropped until now; to be called before a packet is given up.
-void wd_packet_count_drops(struct wd_packet_socket *s);
+// Reads what stamps there are by now, and waits no longer for those that will not come.
+void wd_packet_settle_stamps(struct wd_packet_socket *s);
+
+// To be called before a packet is given up: counts what the socket dropped until now, and whether packets still wait to leave. Calls nobody.
+void wd_packet_take_stock(struct wd_packet_socket *s);
 
 // ---- between packet_socket.c and packet_receive.c ----
 

@@ -119,7 +119,7 @@ static void fail(struct wd_packet *p, enum wd_err err, const char *why, const st
 // Whether its reply may be among the datagrams that our own socket had no room for.
 static bool may_be_dropped(const struct wd_packet *p) {
   if (!p->queue) return false;
-  wd_packet_count_drops(&p->queue->socket);
+  wd_packet_take_stock(&p->queue->socket);
   return p->queue->socket.overflowed >= p->sent;
 }
 
@@ -128,6 +128,10 @@ static void give_up(struct wd_packet *p) {
   if (may_be_dropped(p)) {
     t->overflowed++;
     fail(p, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed", NULL, 0);
+    return;
+  }
+  if (p->window > 0 && p->queue && wd_packet_socket_is_queueing(&p->queue->socket)) {
+    fail(p, WD_E_LOCAL, WD_PACKET_NOT_LEFT, NULL, 0);
     return;
   }
   settle(p, WD_PACKET_LOST);
@@ -139,9 +143,19 @@ static void give_up(struct wd_packet *p) {
   }
 }
 
+// How long a packet still has that left later than it was handed to the kernel; its deadline counts from when it left.
+static wd_ns time_left(const struct wd_packet *p) {
+  bool stamped = p->window == 0 && !wd_clock_is_virtual();
+  return stamped ? p->sent + wd_train_of(p)->timeout - wd_clock_real() : 0;
+}
+
 static void expire(struct wd_timer *timer) {
   struct wd_packet *p = WD_CONTAINER(timer, struct wd_packet, deadline);
   struct wd_train *t = wd_train_of(p);
+  if (p->state == WD_PACKET_SENT && time_left(p) > 0) {
+    wd_loop_arm(t->loop, &p->deadline, time_left(p));
+    return;
+  }
   if (p->state == WD_PACKET_SENT) {
     give_up(p);
   } else if (p->state == WD_PACKET_LOST) {

@@ -13,7 +13,6 @@
 #include "runtime/random.h"
 
 enum {
-  LEAN_EVERY = 8,      // packets a stamp in the lean grade
   AT_ONCE = 256,       // packets before others get their turn, where no rate is asked for
   TICK_PACKETS = 32,   // what a tick is to be worth
   FAST = 2000,         // packets a second from which on reading waits for the tick
@@ -74,7 +73,7 @@ static bool pull(struct wd_packet_socket *socket, unsigned nth, struct wd_packet
   if (!(m->len = s->cls->build(socket, at.slot, wd_sweep_tag(s, at.slot), s->opts.size, out, room))) return false;
   m->ttl = s->opts.ttl;
   m->tos = s->opts.tos;
-  m->stamp = s->opts.stamps == WD_SWEEP_EXACT || nth % LEAN_EVERY == 0;
+  m->stamp = s->opts.stamps == WD_SWEEP_EXACT || nth % WD_SWEEP_LEAN_EVERY == 0;
   m->id = at.slot;
   s->batch[nth] = at;
   return true;
@@ -113,7 +112,7 @@ static void left(struct wd_packet_socket *socket, unsigned n, wd_ns before, wd_n
 
 static void drained(struct wd_packet_socket *socket) {
   struct wd_sweep *s = wd_sweep_of(socket);
-  if (s->opts.stamps == WD_SWEEP_LEAN) s->placed = wd_sweep_interpolate(s, s->placed);
+  if (s->opts.stamps == WD_SWEEP_LEAN) wd_sweep_interpolate(s);
 }
 
 static void refused(struct wd_packet_socket *socket, int err, uint32_t mtu) {
@@ -229,13 +228,15 @@ static wd_ns next_moment(struct wd_sweep *s, wd_ns now) {
 // ---- giving up ----
 
 static void lose(struct wd_sweep *s, uint32_t slot) {
-  const struct wd_packet_socket *socket = &s->sockets[wd_addr_family(&wd_sweep_target_of(s, slot)->to) == AF_INET6];
+  const struct wd_packet_socket *socket = wd_sweep_socket_of(s, slot);
   bool last = slot % (s->opts.retries + 1) == s->opts.retries;
   s->waiting--;
   s->state[slot] = WD_SWEEP_LOST;
   if (socket->overflowed >= s->at[slot]) {
     s->overflowed++;
     wd_sweep_fail(s, slot, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed");
+  } else if (wd_sweep_is_queueing(s, slot)) {
+    wd_sweep_fail(s, slot, WD_E_LOCAL, WD_PACKET_NOT_LEFT);
   } else if (last) {
     wd_sweep_target_of(s, slot)->err = WD_E_TIMEOUT;
   }
@@ -252,7 +253,7 @@ static void expire(struct wd_sweep *s, wd_ns now) {
     uint32_t slot = s->order[s->expired];
     if (is_overdue(s, slot, now) && !drained) { // what the kernel holds comes first
       receive(s, EPOLLIN | EPOLLERR);
-      for (size_t i = 0; i < WD_COUNT(s->sockets); i++) wd_packet_count_drops(&s->sockets[i]);
+      for (size_t i = 0; i < WD_COUNT(s->sockets); i++) wd_packet_take_stock(&s->sockets[i]);
       drained = true;
     }
     if (is_overdue(s, slot, now))

@@ -19,7 +19,10 @@ enum wd_sweep_state {
 
 enum wd_sweep_stamps { WD_SWEEP_LEAN, WD_SWEEP_EXACT };
 
-enum { WD_SWEEP_SLOTS = 1 << 24 };
+enum {
+  WD_SWEEP_SLOTS = 1 << 24,
+  WD_SWEEP_LEAN_EVERY = 8, // packets a stamp in the lean grade
+};
 
 struct wd_sweep;
 
@@ -65,7 +68,8 @@ struct wd_sweep {
   uint8_t *state;
   uint32_t *order;                     // slots in the order of sending
   uint32_t sent, expired, lingered;    // in `order`: how many were sent, judged by the timeout, by the linger
-  uint32_t placed;                     // in `order`: the last packet whose time of sending others are placed by
+  uint32_t placed;                     // in `order`: the last packet whose stamp others are placed by
+  wd_ns placed_at;                     // that stamp; 0 = there is none yet
   uint32_t next;                       // the next probe that was never sent
   uint32_t rounds;                     // of them that have begun
   uint32_t *again, again_at, again_n;  // slots to be sent again, in order

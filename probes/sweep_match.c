@@ -62,22 +62,37 @@ static bool has_stamp(const struct wd_sweep *s, uint32_t place) {
   return s->state[slot] == WD_SWEEP_WAIT && s->window[slot] == 0;
 }
 
-// Where the next stamp is far off, our own clock tells more.
-static bool is_near(const struct wd_sweep *s, uint32_t slot, wd_ns gap) {
-  return s->state[slot] == WD_SWEEP_WAIT && gap >= 0 && gap <= (wd_ns)(s->window[slot] & ~USER) + WD_MS;
+// A packet without a stamp of its own left between the stamp of one before it and that of one behind it, `step` of `steps` of the way, and
+// not before we handed it over. Where it was handed over after the first and the second is far off, our own clock tells more.
+static void place_between(struct wd_sweep *s, uint32_t slot, wd_ns from, wd_ns to, uint32_t step, uint32_t steps) {
+  wd_ns handed = s->at[slot], window = (wd_ns)(s->window[slot] & ~USER);
+  if (s->state[slot] != WD_SWEEP_WAIT || to < from) return;
+  if (handed <= from || to - from <= window + WD_MS)
+    wd_sweep_set_sent(s, slot, from + (to - from) * (wd_ns)step / (wd_ns)steps, to - from, false);
+  else if (to > handed)
+    wd_sweep_set_sent(s, slot, handed, to - handed, true);
 }
 
-uint32_t wd_sweep_interpolate(struct wd_sweep *s, uint32_t first) {
-  uint32_t before = UINT32_MAX;
-  for (uint32_t i = first; i < s->sent; i++) {
+// One that no stamp follows yet did not leave before the last that is known.
+static void place_after(struct wd_sweep *s, uint32_t slot, wd_ns from) {
+  if (s->state[slot] == WD_SWEEP_WAIT && s->at[slot] < from) wd_sweep_set_sent(s, slot, from, (wd_ns)(s->window[slot] & ~USER), true);
+}
+
+void wd_sweep_interpolate(struct wd_sweep *s) {
+  for (uint32_t i = s->placed; i < s->sent; i++) {
     if (!has_stamp(s, i)) continue;
-    // Packets leave in order: those between two stamps left between them.
-    wd_ns from = before == UINT32_MAX ? 0 : s->at[s->order[before]], gap = s->at[s->order[i]] - from;
-    for (uint32_t k = before + 1; before != UINT32_MAX && k < i; k++)
-      if (is_near(s, s->order[k], gap)) wd_sweep_set_sent(s, s->order[k], from + gap * (wd_ns)(k - before) / (wd_ns)(i - before), gap, false);
-    before = i;
+    wd_ns at = s->at[s->order[i]];
+    // Further apart there is one missing between the two: it waits in another queue, and so may those beside it.
+    uint32_t steps = s->placed_at && i - s->placed <= WD_SWEEP_LEAN_EVERY ? i - s->placed : 0;
+    for (uint32_t step = 1; step < steps; step++) place_between(s, s->order[s->placed + step], s->placed_at, at, step, steps);
+    s->placed = i;
+    s->placed_at = at;
   }
-  return before == UINT32_MAX ? s->sent : before;
+  for (uint32_t k = s->placed + 1; s->placed_at && k < s->sent; k++) place_after(s, s->order[k], s->placed_at);
+}
+
+bool wd_sweep_is_queueing(const struct wd_sweep *s, uint32_t slot) {
+  return s->window[slot] & USER && wd_packet_socket_is_queueing(wd_sweep_socket_of(s, slot));
 }
 
 // Echoes have no ports, whatever a name of theirs carries in that place.
@@ -99,7 +114,8 @@ void wd_sweep_reply(struct wd_packet_socket *socket, const struct wd_packet_repl
   struct wd_packet_sent sent = {.at = s->at[slot],
                                 .window = s->window[slot] & ~USER,
                                 .hardware = s->hardware ? s->hardware[slot] : WD_NONE,
-                                .user = s->window[slot] & USER};
+                                .user = s->window[slot] & USER,
+                                .queueing = wd_packet_socket_is_queueing(socket)};
   struct wd_packet_trip trip = wd_packet_clock_trip(&sent, reply, reply->kernel ? 0 : wd_loop_lag(s->loop, sent.at));
   bool in_time = trip.rtt <= s->opts.timeout;
   s->at[slot] = trip.rtt;

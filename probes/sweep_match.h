@@ -9,6 +9,13 @@ static inline struct wd_sweep_target *wd_sweep_target_of(const struct wd_sweep *
   return &s->targets[slot / (s->opts.retries + 1) % s->n];
 }
 
+static inline const struct wd_packet_socket *wd_sweep_socket_of(const struct wd_sweep *s, uint32_t slot) {
+  return &s->sockets[wd_addr_family(&wd_sweep_target_of(s, slot)->to) == AF_INET6];
+}
+
+// Whether this slot's packet, as far as we know, may not have left yet.
+bool wd_sweep_is_queueing(const struct wd_sweep *s, uint32_t slot);
+
 // What proves that a reply is to this slot: without the secret nobody can make it up.
 uint32_t wd_sweep_tag(const struct wd_sweep *s, uint32_t slot);
 
@@ -18,8 +25,8 @@ void wd_sweep_set_sent(struct wd_sweep *s, uint32_t slot, wd_ns at, wd_ns window
 // Ends a slot with an error; `why` is static text.
 void wd_sweep_fail(struct wd_sweep *s, uint32_t slot, enum wd_err err, const char *why);
 
-// Places the packets without a stamp of their own between those with one, from `first` on in the order of sending. Where the next call has to begin.
-uint32_t wd_sweep_interpolate(struct wd_sweep *s, uint32_t first);
+// Places the packets without a stamp of their own between those with one, which is right where all leave by one device.
+void wd_sweep_interpolate(struct wd_sweep *s);
 
 // For struct wd_packet_proto.
 void wd_sweep_stamped(struct wd_packet_socket *socket, const struct wd_packet_stamp *stamp);
