@@ -61,7 +61,7 @@ function measure.lines(command)
   return found
 end
 
---- once(side, command, n) -> {wall_s=, cpu_s=, rss_mib=, count=, run_cpu_s=} of one run; nil, why when it fails or a hundredth is lost.
+--- once(side, command, n) -> {wall_s=, cpu_s=, rss_mib=, count=} of one run; nil, why when it fails or a hundredth is lost.
 -- `side` is the row's peer, or any table without `server` and `counted`; `n` is how many must succeed, nil where that is open.
 function measure.once(side, command, n)
   local server = side.server and measure.find(side.server .. "_pid")
@@ -98,7 +98,6 @@ local kinds = {
   wall = {"s", function(t) return t.wall_s end},
   cpu = {"s", function(t) return t.cpu_s end},
   cpu_each = {"us", function(t) return t.cpu_s / t.count * 1e6 end},
-  run_cpu_each = {"us", function(t) return (t.run_cpu_s or t.cpu_s) / t.count * 1e6 end},
   memory = {"MiB", function(t) return t.rss_mib end},
 }
 
