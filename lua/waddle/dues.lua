@@ -1,6 +1,7 @@
 -- When targets are due, in order. Targets are known by numbers.
--- What must hold: due times are absolute, nothing a run does shifts them; none is passed over without being counted. They are on the
--- clock of task.now() with the time added that the machine was suspended. Cron follows the clock on the wall, also when that is set.
+-- What must hold: due times are absolute, nothing a run does shifts them; none is passed over without being counted. They are on a
+-- clock that begins at start() and also goes on while the machine is suspended: a due time of a period is what schedule.next_due gives,
+-- to the last bit, since another sum of the same parts is another time. Cron follows the clock on the wall, also when that is set.
 
 local heap = require "waddle.heap"
 local schedule = require "waddle.schedule"
@@ -22,9 +23,10 @@ function dues.new(plans, name_of)
   return setmetatable({
     plans = plans, name_of = name_of, heap = heap.new(), last_id = 0, count = 0,
     first = {}, -- of periods: their first due time; until start() their share
+    began = 0, asleep = 0, -- start() on task.now()'s clock with the time added that the machine was suspended; that time
     wall_due = {}, last_wall_due = {}, -- of cron: the due time that comes and the one that was, on the wall clock
     next_of = {}, counted_of = {}, -- by cron expression: what was worked out last, for all targets that share it
-    asleep = sys.suspended(), woke = -math.huge,
+    woke = -math.huge,
   }, methods)
 end
 
@@ -36,12 +38,12 @@ end
 
 --- clock() -> now, on the clock of due times.
 function methods:clock()
-  return task.now() + self.asleep
+  return task.now() + self.asleep - self.began
 end
 
 --- on_task_clock(due) -> the same moment on task.now()'s clock.
 function methods:on_task_clock(due)
-  return due - self.asleep
+  return due - self.asleep + self.began
 end
 
 local function identity_of(self, id)
@@ -93,18 +95,14 @@ function methods:start()
       self.heap:push(id, next_in_period(self, id, -1))
     end
   end
-  local began = self:clock()
-  self.wall_offset = sys.time() - began
-  self.heap:shift(began)
+  self.asleep = sys.suspended()
+  self.began = task.now() + self.asleep
+  self.wall_offset = sys.time() - self:clock()
   for id = 1, self.last_id do
     local spec = self.plans[id].spec
-    if spec and spec.kind == "every" then
-      self.first[id] = self.first[id] + began
-    elseif spec then
-      local at = next_on_wall(self, id)
-      if at then
-        self.heap:push(id, at)
-      end
+    local at = spec and spec.kind ~= "every" and next_on_wall(self, id)
+    if at then
+      self.heap:push(id, at)
     end
   end
 end

@@ -56,14 +56,6 @@ function heap:pop()
   end
 end
 
---- shift(by): all are due later by so much.
-function heap:shift(by)
-  local dues = self.dues
-  for i = 1, self.n do
-    dues[i] = dues[i] + by
-  end
-end
-
 --- move(due): the first one is due then, no earlier than it was.
 function heap:move(due)
   down(self, 1, self.ids[1], due)
