@@ -82,19 +82,34 @@ describe("the schedule", function()
     assert.equal(output(code), output(code))
   end)
 
-  it("jitter moves each run by another share, and never the next one", function()
+  it("jitter moves each run by another share, and never the next one; none is skipped", function()
     local list = numbers(output [[
       local r, starts = start(), {}
       add(r, {probe = function() starts[#starts + 1] = at() return {success = true} end, name = "j", jitter = "2s"}, 10)
       finish(r, 300)
       for n, t in ipairs(starts) do say("%.6f", t - (n - 1) * 10) end
+      say("%d", r.counts.skipped)
     ]])
+    assert.equal(0, table.remove(list))
     assert.is_true(#list >= 29)
     local least, most = math.huge, 0
     for _, offset in ipairs(list) do
       least, most = math.min(least, offset), math.max(most, offset)
     end
     assert.is_true(least >= 0 and most <= 7 and most - least <= 2 and most - least > 1)
+  end)
+
+  it("with jitter, many targets have all their runs, and nothing else is recorded", function()
+    local list = numbers(output [[
+      local r = start()
+      for i = 1, 200 do
+        add(r, {probe = function() return {success = true} end, name = "t" .. i, jitter = "1s"}, 2)
+      end
+      finish(r, 60)
+      say("%d %d %d", r.counts.runs, #seen, r.counts.skipped)
+    ]])
+    assert.is_true(list[1] > 200 * 29 and list[1] <= 200 * 30, list[1])
+    assert.same({list[1], 0}, {list[2], list[3]})
   end)
 
   it("cron runs at its minutes on the wall clock", function()
@@ -151,28 +166,35 @@ describe("the schedule", function()
     ]])
   end)
 
-  it("counts due times that passed while the process was held up, and runs once for them", function()
-    local out = output [[
-      local r, runs = start(), 0
+  -- A target is due each second. After three runs `hold` makes it 10.5 s later with no time for a run between, and 2.3 s later all ends:
+  -- how many runs there were before and after, and what was recorded as skipped.
+  local function missed(hold)
+    return output(([[
+      local core_sys, r, runs = require "waddle.core.sys", start(), 0
       add(r, {probe = function() runs = runs + 1 return {success = true} end, name = "held", every = 1})
       local t = task.spawn(function() r:forever() end)
-      task.sleep(2.5)
+      task.sleep(2.999)
       local before = runs
-      -- What a suspended machine looks like: the clock has moved on, nothing ran meanwhile.
-      local now = core_task.now
-      core_task.now = function() return now() + 10 end
-      task.sleep(2)
+      do %s end
+      task.sleep(2.3)
       r:stop() t:join() r:drain()
-      local late = {}
-      for _, s in ipairs(seen) do if s.result.error == "skipped" then late[#late + 1] = s.result.error_detail end end
-      say("%d %d %s %d", runs - before, #late, late[1], r.counts.skipped)
-    ]]
-    local runs, records, missed, counted = out:match("^(%d+) (%d+) late: due times missed: (%d+), waddle was held up (%d+)")
-    assert.truthy(runs, out)
-    assert.is_true(tonumber(runs) <= 3)
-    assert.equal("1", records)
-    assert.is_true(tonumber(missed) >= 8)
-    assert.equal(missed, counted)
+      say("runs %%d and %%d", before, runs - before)
+      for _, s in ipairs(seen) do
+        local x = s.result
+        if x.error == "skipped" then say("%%s, %%s, missed %%d", x.target_name, x.error_detail, x.missed) end
+      end
+      say("counted %%d", r.counts.skipped)
+    ]]):format(hold))
+  end
+
+  it("counts due times that passed while the process was held up, and runs once for them", function()
+    assert.equal("runs 3 and 3\nheld, late: due times missed: 10, waddle was held up, missed 10\ncounted 10\n",
+      missed "local now = core_task.now core_task.now = function() return now() + 10.5 end")
+  end)
+
+  it("counts due times that passed while the machine was suspended, says so, and runs once for them", function()
+    assert.equal("runs 3 and 3\nheld, late: due times missed: 10, the machine was suspended, missed 10\ncounted 10\n",
+      missed "core_sys.suspended = function() return 10.5 end")
   end)
 
   it("nothing starts in a blackout; such a run is recorded as skipped with the reason", function()
@@ -391,13 +413,33 @@ end)
 describe("a probe's result", function()
   it("tells how late it started against its plan, and carries the target as written without credentials", function()
     local out = output [[
-      local r = start()
+      local r = start {concurrency = 1}
+      add(r, {probe = function() task.sleep(7) return {success = true} end, name = "in the way"}) -- until 7 s after the start
       add(r, {"http://me:hunter2@127.0.0.1:1/", timeout = 1, name = "h", every = 10})
-      finish(r, 12)
-      local x = seen[1].result
-      print(x.target, x.target_name, x.error, x.quality.sched_lag_ms ~= nil)
+      finish(r, 22)
+      local x = seen[2].result
+      print(x.target, x.target_name, x.error)
+      local place = require("waddle.schedule").share("h") * 5
+      say("%.3f", x.quality.sched_lag_ms - (7 - place) * 1000)
+      say("%.3f", seen[3].result.quality.sched_lag_ms)
     ]]
-    assert.equal("http://***@127.0.0.1:1/\th\tconnection_refused\ttrue\n", out)
+    local told, late, on_time = out:match("^(.*\n)(%S+)\n(%S+)\n$")
+    assert.equal("http://***@127.0.0.1:1/\th\tconnection_refused\n", told, out)
+    assert.near(0, tonumber(late), 1)
+    assert.is_true(tonumber(on_time) >= 0 and tonumber(on_time) < 1, on_time)
+  end)
+
+  it("says the same of a probe function whose result has a quality", function()
+    local list = numbers(output [[
+      local r = start {concurrency = 1}
+      add(r, {probe = function() task.sleep(7) return {success = true} end, name = "in the way"})
+      add(r, {probe = function() return {success = true, quality = {}} end, name = "h", every = 10})
+      finish(r, 22)
+      local place = require("waddle.schedule").share("h") * 5
+      say("%.3f %.3f", seen[2].result.quality.sched_lag_ms - (7 - place) * 1000, seen[3].result.quality.sched_lag_ms)
+    ]])
+    assert.near(0, list[1], 1)
+    assert.is_true(list[2] >= 0 and list[2] < 1)
   end)
 end)
 
