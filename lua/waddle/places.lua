@@ -17,12 +17,8 @@ function places.new(most, most_per_host, begin)
   }, methods)
 end
 
--- Gives whether the place of its host is in use, or will be.
-local function enter(self, id)
-  if self.taken >= self.most then
-    self.queue:push(id)
-    return true
-  end
+-- There is a place: gives whether it is used.
+local function start(self, id)
   local host = self.holds[id]
   self.holds[id] = nil
   self.taken = self.taken + 1
@@ -31,6 +27,15 @@ local function enter(self, id)
   end
   self.taken = self.taken - 1
   return false
+end
+
+-- Gives whether the place of its host is in use, or will be. Who waits already comes first.
+local function enter(self, id)
+  if self.taken >= self.most or #self.queue > 0 then
+    self.queue:push(id)
+    return true
+  end
+  return start(self, id)
 end
 
 -- A place of a host has become free: who waits for it takes it over.
@@ -75,7 +80,7 @@ function methods:leave(host)
   while self.taken < self.most and #self.queue > 0 do
     local id = self.queue:pop()
     local of = self.holds[id]
-    if not enter(self, id) and of then
+    if not start(self, id) and of then
       pass_on(self, of)
     end
   end

@@ -1,48 +1,9 @@
 -- When targets run, how many at once, and what their results go through. Under the virtual clock, so each spec is a process of
 -- its own; what it prints is judged here.
 
-local process = require "tests.support.process"
+local virtual = require "tests.support.virtual"
 
-after_each(process.clean)
-
--- Runs code with a runner prepared: `r = start{concurrency=, transforms=...}` has a sink that notes results in `seen`, add(r, spec, every)
--- adds a target, at(r) is the time since the first step, `finish(r, seconds)` runs it for that long. Gives the output.
-local prelude = [[
-local runner, parse = require "waddle.runner", require("waddle.target").parse
-local core_task = require "waddle.core.task"
-sys.virtual_clock()
-t0 = task.now()
-seen = {}
-function at() return task.now() - t0 end
-function start(opts)
-  opts = opts or {}
-  opts.sinks = opts.sinks or {function(result, row) seen[#seen + 1] = {at = at(), result = result, row = row} end}
-  return runner.new(opts)
-end
-function add(r, spec, every) return assert(r:add(assert(parse(spec)), every)) end
-function finish(r, seconds)
-  local t = task.spawn(function() r:forever() end)
-  task.sleep(seconds)
-  r:stop()
-  t:join()
-  r:drain()
-end
-function say(format, ...) print(format:format(...)) end
-]]
-
-local function output(code)
-  local status, out, err = process.run({"-e", prelude .. code})
-  assert.equal(0, status, err)
-  return out
-end
-
-local function numbers(text)
-  local list = {}
-  for n in text:gmatch("[-%d.e+]+") do
-    list[#list + 1] = tonumber(n)
-  end
-  return list
-end
+local numbers, output = virtual.numbers, virtual.output
 
 describe("the schedule", function()
   it("starts at once, spread over min(period, 5 s), and then keeps each target's place in the period", function()
