@@ -87,7 +87,11 @@ function read.seconds(place, value)
 end
 
 function read.count(place, value)
-  local number = math.tointeger(type(value) == "string" and tonumber(value:match("^%s*(%d+)%s*$")) or value)
+  local number = value
+  if type(value) == "string" then
+    number = tonumber(value:match("^%s*(%d+)%s*$") or "")
+  end
+  number = math.tointeger(number)
   if not number or number < 1 then
     fail(place, "expected a whole number from 1, got %s", shown(value))
   end

@@ -119,6 +119,22 @@ describe("config.load", function()
     assert.is_nil(loaded.targets[2])
   end)
 
+  it("reads how many probes may run at once, of all and to one host; not set is nil", function()
+    local loaded = assert(load { CONCURRENCY = " 1000 ", CONCURRENCY_PER_HOST = "8" })
+    assert.same({ 1000, 8 }, { loaded.concurrency, loaded.concurrency_per_host })
+    loaded = assert(load({ CONCURRENCY = "" }, {}, '{"concurrency": 5, "concurrency_per_host": 2}'))
+    assert.same({ 5, 2 }, { loaded.concurrency, loaded.concurrency_per_host })
+    loaded = assert(load())
+    assert.is_nil(loaded.concurrency)
+    assert.is_nil(loaded.concurrency_per_host)
+    for _, value in ipairs { "0", "-1", "1.5", "many", "0x10" } do
+      fails(("CONCURRENCY: expected a whole number from 1, got %q"):format(value), { CONCURRENCY = value })
+      fails(("CONCURRENCY_PER_HOST: expected a whole number from 1, got %q"):format(value), { CONCURRENCY_PER_HOST = value })
+    end
+    fails("/etc/w.json: concurrency: expected a whole number from 1, got 0.5", {}, {}, '{"concurrency": 0.5}')
+    fails("/etc/w.json: concurrency_per_host: expected a whole number from 1, got null", {}, {}, '{"concurrency_per_host": null}')
+  end)
+
   it("knows the log levels in any case", function()
     assert.equal("warning", assert(load({}, { log_level = "Warning" })).log_level)
     fails("--log-level: expected DEBUG, INFO, WARNING or ERROR", {}, { log_level = "loud" })

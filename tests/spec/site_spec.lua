@@ -40,6 +40,10 @@ describe("a wrong declaration ends with 2 and the place in the file,", function(
     ["a bad every"] = {'every "soon"', "every:"},
     ["a sink that is none"] = {"sink(5)", "sink: expected a function or an uploader, got number"},
     ["a global transform that is none"] = {"transform{}", "transform: expected a function, got table"},
+    ["limits that are no table"] = {"limits(5)", "limits: expected a table, got number"},
+    ["an unknown limit"] = {"limits{concurrency_per_hots = 5}", "limits: unknown field 'concurrency_per_hots'", "concurrency_per_host"},
+    ["a limit of nothing at once"] = {"limits{concurrency = 0}", "limits: field 'concurrency': expected an integer from 1, got 0"},
+    ["a limit that is no integer"] = {"limits{concurrency_per_host = 1.5}", "limits: field 'concurrency_per_host': expected an integer from 1, got 1.5"},
     ["a probe function without a name"] = {"target{probe = function() end}", "needs a name"},
   }
   for what, case in pairs(cases) do
