@@ -93,6 +93,12 @@ function measure.median(values)
   return #values % 2 == 1 and values[half + 1] or (values[half] + values[half + 1]) / 2
 end
 
+--- quantile(sorted, part [, of]) -> the value that this part of all are not above. Where `of` are more than there are values, those that
+-- have none are above all others: nil where it would be one of them.
+function measure.quantile(sorted, part, of)
+  return sorted[math.max(1, math.ceil((of or #sorted) * part))]
+end
+
 -- What a figure is of: unit, and how it is read from what a run took.
 local kinds = {
   wall = {"s", function(t) return t.wall_s end},

@@ -13,8 +13,19 @@ local udp = require "waddle.udp"
 local probers = {ours = {}, peers = {}}
 
 local RATE, TICK_SECONDS, PATIENCE = 10000, 0.001, "5s"
+local LEAST_PART = 0.9 -- of the rate, which must leave
 -- More at once make the exporter's errors larger, and its rate hardly higher.
 local BLACKBOX_AT_ONCE, FPING_BURST = 16, 250
+
+--- kilo(rate) -> text, such as "10.0k/s".
+function probers.kilo(rate)
+  return ("%.1fk/s"):format(rate / 1000)
+end
+
+--- fell_short(rate) -> nil, or why that many probes of ours a second are too few to speak of the rate they were to have.
+function probers.fell_short(rate)
+  return rate < RATE * LEAST_PART and ("%s left, not %s: this machine is too slow or too busy"):format(probers.kilo(rate), probers.kilo(RATE)) or nil
+end
 
 local function hosts(n, suffix)
   local list = {}

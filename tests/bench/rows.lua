@@ -118,7 +118,7 @@ end
 
 -- Schedules: how late runs start, what idle targets hold, what one probe costs among many.
 for _, schedule in ipairs {
-  {"lateness.10k", "lateness 10000 10 10 2"}, {"lateness.100k", "lateness 100000 60 60 5", slow = true},
+  {"lateness.10k", "lateness 10000 10 2"}, {"lateness.100k", "lateness 100000 60 5", slow = true},
   {"memory", "memory 100000 150"}, {"cpu", "cpu 20 1.2", slow = true},
 } do
   rows[#rows + 1] = {

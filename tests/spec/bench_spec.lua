@@ -68,6 +68,20 @@ describe("the rows of the benchmarks", function()
   end)
 end)
 
+describe("a quantile", function()
+  it("is a value of the list, and nil where it is one of those that have none", function()
+    local sorted = {}
+    for i = 1, 99 do
+      sorted[i] = i
+    end
+    assert.same({50, 99, 99}, {measure.quantile(sorted, 0.5), measure.quantile(sorted, 0.99), measure.quantile(sorted, 1)})
+    assert.same({50, 99}, {measure.quantile(sorted, 0.5, 100), measure.quantile(sorted, 0.99, 100)})
+    assert.is_nil(measure.quantile(sorted, 1, 100))
+    assert.is_nil(measure.quantile(sorted, 0.99, 101))
+    assert.is_nil(measure.quantile({}, 0.5, 100))
+  end)
+end)
+
 describe("the table of the benchmarks", function()
   it("has its figures below their heads", function()
     local line = report.line {what = "icmp.sweep: CPU each", unit = "us", waddle = 3, peer = 4.5, peer_name = "fping", ratio = 2 / 3, bare = 1.953,
@@ -174,7 +188,35 @@ describe("./dev bench", function()
   end)
 end)
 
+describe("the lateness of schedules", function()
+  -- What is found of 200 targets that are due once in half a second, in a network where pings are answered, or not.
+  local function first(answered)
+    spec.value("private")
+    local code, out, err = program.sh(("unshare --net sh -c '%s exec \"$0\" run tests/bench/schedule.lua first 200 0.5' \"$(realpath \"%s\")\"")
+      :format(answered and "ip link set lo up;" or "", program.path), 60)
+    assert.same({0, ""}, {code, err})
+    return assert(json.decode(out))
+  end
+
+  it("is that of every target's first run", function()
+    local found = first(true)
+    assert.equal(200, found.runs)
+    assert.is_true(found.p50_ms >= 0 and found.p50_ms <= found.p99_ms and found.p99_ms <= found.most_ms)
+  end)
+
+  it("is no figure where the runs failed", function()
+    assert.same({runs = 0}, first(false))
+  end)
+end)
+
 describe("the accuracy of a probe", function()
+  it("fails where less than nine tenths of the rate left", function()
+    local probers = require "tests.bench.probers"
+    assert.is_nil(probers.fell_short(10000))
+    assert.is_nil(probers.fell_short(9000))
+    assert.equal("9.0k/s left, not 10.0k/s: this machine is too slow or too busy", probers.fell_short(8999))
+  end)
+
   for _, probe in ipairs {"icmp.sweep", "icmp.ping", "udp.sweep", "udp.ping", "dns.query", "tcp.connect"} do
     it("is a figure of every packet's error: " .. probe, function()
       spec.value("private")
@@ -191,11 +233,13 @@ describe("the accuracy of a probe", function()
         spec.skip(no_tun.why)
       end
       for _, busy in ipairs {"", ", busy"} do
-        local p50, p99 = lines[probe .. " error" .. busy .. ": p50"], lines[probe .. " error" .. busy .. ": p99"]
-        assert.same({0.5, 5, "us", "us"}, {p50.limit, p99.limit, p50.unit, p99.unit})
+        local what = probe .. " error" .. busy
+        local p50, p99, slow = lines[what .. ": p50"], lines[what .. ": p99"], lines[what]
+        assert.equal(p50.rate < 9000, slow ~= nil and slow.failed)
+        assert.same(slow and {unit = "us us"} or {p50 = 0.5, p99 = 5, unit = "us us"}, {p50 = p50.limit, p99 = p99.limit, unit = p50.unit .. " " .. p99.unit})
         -- An error of milliseconds would be one of the pairing.
         assert.is_true(p50.waddle >= 0 and p50.waddle <= p99.waddle and p99.waddle <= p99.worst and p50.waddle < 1000, out)
-        assert.is_true(math.abs(p50.median) <= p50.worst and p50.rate > 0)
+        assert.is_true(math.abs(p50.median) <= p50.worst and p50.rate > 0, out)
       end
     end)
   end
