@@ -15,13 +15,15 @@ local udp = require "waddle.udp"
 local function every_probe()
   local ca = spec.value "ca"
   return {
-    http = {http.get(spec.url "http"), http.get "http://127.0.0.1:1/"},
+    http = {http.get(spec.url("http", "/ok")), http.get "http://127.0.0.1:1/"},
     tcp = {tcp.connect((spec.peer "tcp_silent")), tcp.connect "127.0.0.1:1"},
     tls = {tls.connect(spec.peer "nginx_tls", {ca = ca}), tls.connect "127.0.0.1:1"},
     ssh = {ssh.connect((spec.peer "ssh_good")), ssh.connect "127.0.0.1:1"},
     udp = {udp.ping(spec.peer "udp_echo", {count = 1}), udp.ping("127.0.0.1:1", {count = 1})},
-    dns = {dns.query("a.test", {server = spec.peer "unbound"}), dns.query("a.test", {server = "127.0.0.1:1"})},
+    dns = {dns.query("zone.test", {type = "NS", server = spec.peer "unbound"}), dns.query("a.test", {server = "127.0.0.1:1"})},
     icmp = {icmp.ping("127.0.0.1", {count = 1}), icmp.ping("127.0.0.1", {count = 1, source = "192.0.2.77"})},
+    ["icmp.sweep"] = {icmp.sweep {"127.0.0.1", "127.0.0.2"}, icmp.sweep({"127.0.0.1", "127.0.0.2"}, {source = "192.0.2.77"})},
+    ["udp.sweep"] = {udp.sweep {(spec.peer "udp_echo")}, udp.sweep {"127.0.0.1:1", "127.0.0.2:1"}},
   }
 end
 
@@ -34,7 +36,8 @@ describe("the quality of a result", function()
 
   it("is told by every probe, whether it succeeded or not", function()
     for kind, results in pairs(every_probe()) do
-      assert.equal(kind, results[1].test_type)
+      assert.equal(kind:match "^%w+", results[1].test_type)
+      assert.is_nil(results[1].error, kind)
       assert.is_false(results[2].success, kind)
       for i, r in ipairs(results) do
         local q = r.quality
@@ -49,9 +52,27 @@ describe("the quality of a result", function()
     end
   end)
 
+  it("of a sweep says how far off its round trips may be, whether all packets were stamped or some, and nothing where there are none", function()
+    local function swept(stamps)
+      return icmp.sweep({"127.0.0.1-127.0.0.50"}, {stamps = stamps}).quality, udp.sweep({(spec.peer "udp_echo")}, {stamps = stamps}).quality
+    end
+    for _, stamps in ipairs {"lean", "exact"} do
+      for _, q in ipairs {swept(stamps)} do
+        assert.is_true(q.uncertainty_ms > 0 and q.uncertainty_ms < 1000, stamps)
+        assert.is_not_nil(({kernel = 1, user = 1})[q.timestamp_source], stamps)
+      end
+    end
+    local refused = udp.sweep {"127.0.0.1:1", "127.0.0.2:1"}
+    assert.equal("connection_refused", refused.error)
+    assert.is_nil(refused.quality.timestamp_source)
+    assert.is_nil(refused.quality.uncertainty_ms)
+  end)
+
   it("has the lateness of a run that was due earlier", function()
     assert.is_true(tcp.connect("127.0.0.1:1", {planned = task.now() - 0.25}).quality.sched_lag_ms >= 250)
     assert.equal(0, tcp.connect("127.0.0.1:1", {planned = task.now() + 10}).quality.sched_lag_ms)
+    assert.is_true(icmp.sweep({"127.0.0.1"}, {planned = task.now() - 0.25}).quality.sched_lag_ms >= 250)
+    assert.is_true(udp.sweep({"127.0.0.1:1"}, {planned = task.now() - 0.25}).quality.sched_lag_ms >= 250)
   end)
 end)
 
