@@ -3,7 +3,7 @@
 # limit. --quick runs everything once and shorter; names select rows. Prints a table, or with --json one document; exit code 1 when a limit is missed or a row fails.
 #
 # Everything happens in a network namespace that has a loopback alone, as root of the machine or of a user namespace. Where neither can be had, the rows
-# that need it are left out. Peers that are not installed are left out too; ./dev bench installs them. All of it takes about ten minutes.
+# that need it are left out. Peers that are not installed are left out too; ./dev bench installs them. All of it takes about thirteen minutes.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$PWD/build
