@@ -92,13 +92,18 @@ static const char *status_of(const struct wd_dns_try *t) {
   return t->answer.tc && !t->tcp ? "truncated" : "ok";
 }
 
-// What is known of every query, however the probe ends.
+static void give_up_all(struct query *q) {
+  for (size_t i = 0; i < q->started; i++) wd_dns_try_give_up(q->tries[i]);
+}
+
+// What is known of every query, however the probe ends; none is waited for any more.
 static void fill_tries(struct query *q) {
   struct wd_dns_result *r = &q->r;
   struct wd_dns_sample *samples = wd_arena_array(&q->p.arena, q->started, sizeof(*samples));
   r->samples = (struct wd_list){.items = samples, .n = samples ? q->started : 0, .given = true};
   r->ignored = 0;
   r->tries = (int64_t)q->started;
+  give_up_all(q);
   for (size_t i = 0; i < r->samples.n; i++) {
     const struct wd_dns_try *t = q->tries[i];
     r->ignored += wd_dns_try_ignored(t);
@@ -189,7 +194,7 @@ static void on_ended(struct wd_dns_try *t) {
       return;
     }
     wd_timer_stop(&q->p.op.loop->timers, &q->again);
-    for (size_t i = 0; i < q->started; i++) wd_dns_try_stop(q->tries[i]);
+    give_up_all(q);
     ask(q, true);
   } else {
     finish_answered(q, t);
@@ -282,6 +287,11 @@ static void expire(struct wd_probe_op *p) {
   if (!q->started) {
     q->timings.dns = wd_clock_now() - q->look_up.started;
     wd_probe_done(p, WD_E_DNS_TIMEOUT, "the look-up of the server's name '%s' did not end within %g s", q->server.host, limit);
+    return;
+  }
+  for (size_t i = 0; i < q->started; i++) { // where an answer may be lost by us, nothing is known of the server
+    if (q->tries[i]->state != WD_DNS_TRY_FAILED) continue;
+    finish_failed(q, q->tries[i]);
     return;
   }
   wd_probe_done(p, WD_E_TIMEOUT, "no answer from %s over %s within %g s, asked %zu time%s", q->r.server,

@@ -174,3 +174,17 @@ void wd_dns_try_stop(struct wd_dns_try *t) {
   wd_watch_close(&t->watch);
   wd_dns_udp_stop(t);
 }
+
+void wd_dns_try_give_up(struct wd_dns_try *t) {
+  if (t->state == WD_DNS_TRY_WAITING) {
+    const char *fault = NULL; // of this machine
+    if (!t->tcp && wd_packet_may_be_dropped(&t->packet))
+      fault = WD_PACKET_OVERFLOWED;
+    else if (!t->tcp && wd_packet_may_not_have_left(&t->packet))
+      fault = WD_PACKET_NOT_LEFT;
+    t->state = fault ? WD_DNS_TRY_FAILED : WD_DNS_TRY_UNANSWERED;
+    t->err = fault ? WD_E_LOCAL : WD_OK;
+    t->detail = fault;
+  }
+  wd_dns_try_stop(t);
+}

@@ -13,6 +13,7 @@ enum wd_dns_try_state {
   WD_DNS_TRY_WAITING,
   WD_DNS_TRY_ANSWERED, // the answer is there, whatever it says
   WD_DNS_TRY_FAILED,   // err and detail say why
+  WD_DNS_TRY_UNANSWERED, // it was given up
 };
 
 struct wd_dns_port;
@@ -53,6 +54,10 @@ bool wd_dns_try_start(struct wd_dns_try *t);
 
 // Lets go of the socket; `ended` is not called any more. No harm when called twice or never started.
 void wd_dns_try_stop(struct wd_dns_try *t);
+
+// As wd_dns_try_stop, of a query that may still wait: it is unanswered then, or has failed where its answer may be among the datagrams
+// that our own socket dropped.
+void wd_dns_try_give_up(struct wd_dns_try *t);
 
 // How many messages came so far that answer another question, or nobody's.
 unsigned wd_dns_try_ignored(const struct wd_dns_try *t);

@@ -109,6 +109,16 @@ void wd_packet_forget(struct wd_packet *p) {
   p->queue = NULL;
 }
 
+bool wd_packet_may_be_dropped(const struct wd_packet *p) {
+  if (!p->queue || p->state != WD_PACKET_SENT) return false;
+  wd_packet_take_stock(&p->queue->socket);
+  return p->queue->socket.overflowed >= p->sent;
+}
+
+bool wd_packet_may_not_have_left(const struct wd_packet *p) {
+  return p->queue && p->state == WD_PACKET_SENT && p->window > 0 && wd_packet_socket_is_queueing(&p->queue->socket);
+}
+
 struct wd_packet_trip wd_packet_trip(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late) {
   struct wd_packet_sent sent = {.at = p->sent,
                                 .window = p->window,

@@ -81,5 +81,11 @@ void wd_packet_send(struct wd_packet_queue *q, struct wd_packet *p);
 // Takes the packet out of whatever the queue knows it by. No harm when it is in nothing.
 void wd_packet_forget(struct wd_packet *p);
 
+// Whether the packet's reply may be among the datagrams that its socket had no room for; to be asked before it is given up.
+bool wd_packet_may_be_dropped(const struct wd_packet *p);
+
+// Whether it may still wait in a queue of the device; to be asked after the question above.
+bool wd_packet_may_not_have_left(const struct wd_packet *p);
+
 // The round trip of a reply to a packet; `read_late` as in wd_packet_clock_trip.
 struct wd_packet_trip wd_packet_trip(const struct wd_packet *p, const struct wd_packet_reply *reply, wd_ns read_late);

@@ -82,6 +82,9 @@ struct wd_packet_socket {
   wd_ns overflowed;   // the latest moment by which some of them had been dropped; 0 = never
 };
 
+// What is said of a packet that was sent before the socket last overflowed, and not answered.
+#define WD_PACKET_OVERFLOWED "its reply may have come and found no room: this machine's receive buffer overflowed"
+
 struct wd_packet_socket_opts {
   enum wd_packet_kind kind;
   int family;

@@ -116,21 +116,14 @@ static void fail(struct wd_packet *p, enum wd_err err, const char *why, const st
   if (from) p->from = *from;
 }
 
-// Whether its reply may be among the datagrams that our own socket had no room for.
-static bool may_be_dropped(const struct wd_packet *p) {
-  if (!p->queue) return false;
-  wd_packet_take_stock(&p->queue->socket);
-  return p->queue->socket.overflowed >= p->sent;
-}
-
 static void give_up(struct wd_packet *p) {
   struct wd_train *t = wd_train_of(p);
-  if (may_be_dropped(p)) {
+  if (wd_packet_may_be_dropped(p)) {
     t->overflowed++;
-    fail(p, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed", NULL, 0);
+    fail(p, WD_E_LOCAL, WD_PACKET_OVERFLOWED, NULL, 0);
     return;
   }
-  if (p->window > 0 && p->queue && wd_packet_socket_is_queueing(&p->queue->socket)) {
+  if (wd_packet_may_not_have_left(p)) {
     fail(p, WD_E_LOCAL, WD_PACKET_NOT_LEFT, NULL, 0);
     return;
   }

@@ -234,7 +234,7 @@ static void lose(struct wd_sweep *s, uint32_t slot) {
   s->state[slot] = WD_SWEEP_LOST;
   if (socket->overflowed >= s->at[slot]) {
     s->overflowed++;
-    wd_sweep_fail(s, slot, WD_E_LOCAL, "its reply may have come and found no room: this machine's receive buffer overflowed");
+    wd_sweep_fail(s, slot, WD_E_LOCAL, WD_PACKET_OVERFLOWED);
   } else if (wd_sweep_is_queueing(s, slot)) {
     wd_sweep_fail(s, slot, WD_E_LOCAL, WD_PACKET_NOT_LEFT);
   } else if (last) {

@@ -278,4 +278,34 @@ describe("a receive buffer that overflows", function()
     end
     assert.is_true(blamed > 0 and blamed < 200, blamed)
   end)
+
+  it("makes those of dns.query so", function()
+    local late = spec.peer("dns_late_300")
+    local results = on("small-room", STALL .. ([[
+      local jobs = {}
+      for i = 1, 150 do
+        jobs[i] = task.spawn(dns.query, "host" .. i .. ".test", {server = "%s", tries = i %% 2 == 0 and 2 or 1, timeout = 1.5})
+      end
+      task.sleep(0.15)
+      stall("udp")
+      for i, job in ipairs(jobs) do
+        jobs[i] = job:join()
+      end
+      return jobs
+    ]]):format(late))
+    local blamed, healed = 0, 0
+    for i, r in ipairs(results) do
+      local tries = i % 2 == 0 and 2 or 1
+      if not r.success then
+        blamed = blamed + 1
+        assert.same({"local", tries, "error", "local"}, {r.error, r.tries, r.samples[1].status, r.samples[1].error})
+        assert.truthy(r.error_detail:find("receive buffer overflowed", 1, true), r.error_detail)
+      elseif r.samples[1].status ~= "ok" then -- the second query was answered
+        healed = healed + 1
+        assert.same({2, "error", "local", "ok"}, {r.tries, r.samples[1].status, r.samples[1].error, r.samples[2].status})
+      end
+    end
+    assert.is_true(blamed > 0 and blamed + healed < 150, blamed)
+    assert.is_true(healed > 0)
+  end)
 end)
