@@ -140,6 +140,7 @@ static void finish_answered(struct query *q, const struct wd_dns_try *t) {
 
 // ---- queries ----
 
+static void on_left(struct wd_dns_try *t);
 static void on_ended(struct wd_dns_try *t);
 
 static bool start_try(struct query *q, bool tcp) {
@@ -157,9 +158,12 @@ static bool start_try(struct query *q, bool tcp) {
     .opts = &q->o.common,
     .server = q->server.addr,
     .tcp = tcp,
+    .deadline = &q->p.op.deadline,
     .owner = q,
+    .left = on_left,
     .ended = on_ended,
   };
+  if (q->started == 1) wd_probe_give_back(&q->p);
   return wd_dns_try_start(t);
 }
 
@@ -175,12 +179,19 @@ static void ask(struct query *q, bool tcp) {
     return;
   }
   if (q->p.op.done || tcp || q->started >= (size_t)q->o.tries) return;
-  wd_loop_arm(q->p.op.loop, &q->again, q->wait);
-  q->wait *= 2;
+  wd_loop_arm(q->p.op.loop, &q->again, q->wait); // counts anew once it was sent
 }
 
 static void on_again(struct wd_timer *timer) {
-  ask(WD_CONTAINER(timer, struct query, again), false);
+  struct query *q = WD_CONTAINER(timer, struct query, again);
+  q->wait *= 2;
+  ask(q, false);
+}
+
+static void on_left(struct wd_dns_try *t) {
+  struct query *q = t->owner;
+  if (t == q->tries[0]) wd_probe_give_back(&q->p);
+  if (t == q->tries[q->started - 1] && wd_timer_armed(&q->again)) wd_loop_arm(q->p.op.loop, &q->again, q->wait);
 }
 
 static void on_ended(struct wd_dns_try *t) {
@@ -287,6 +298,10 @@ static void expire(struct wd_probe_op *p) {
   if (!q->started) {
     q->timings.dns = wd_clock_now() - q->look_up.started;
     wd_probe_done(p, WD_E_DNS_TIMEOUT, "the look-up of the server's name '%s' did not end within %g s", q->server.host, limit);
+    return;
+  }
+  if (q->tries[0]->sent == WD_NONE) {
+    wd_probe_done(p, WD_E_LOCAL, "the query could not be sent in time: this machine's send queue is full");
     return;
   }
   for (size_t i = 0; i < q->started; i++) { // where an answer may be lost by us, nothing is known of the server

@@ -26,7 +26,9 @@ struct wd_dns_try {
   struct wd_addr server;
   struct wd_dns_query query;
   bool tcp;
+  const struct wd_timer *deadline; // an answer by UDP that came after it is none
   void *owner;
+  void (*left)(struct wd_dns_try *t);  // UDP: the datagram was sent
   void (*ended)(struct wd_dns_try *t);
   // what came of it; points in time are on CLOCK_MONOTONIC
   enum wd_dns_try_state state;

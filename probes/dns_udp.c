@@ -102,7 +102,9 @@ static size_t build(const struct wd_packet *p, uint8_t *out, size_t cap) {
 }
 
 static void sent(struct wd_packet *p) {
-  try_of(p)->sent = p->sent;
+  struct wd_dns_try *t = try_of(p);
+  t->sent = p->sent;
+  t->left(t);
 }
 
 static void unsent(struct wd_packet *p, int err, uint32_t mtu) {
@@ -118,7 +120,10 @@ static void take_reply(struct wd_packet_queue *q, const struct wd_packet_reply *
     return;
   }
   t->sent = t->packet.sent;
-  t->trip = wd_packet_trip(&t->packet, reply, wd_loop_lag(t->loop, t->sent));
+  wd_ns lag = wd_loop_lag(t->loop, t->sent);
+  // Where a reading of ours is all there is, it may have come as much earlier as we may have been late.
+  if (wd_loop_is_past(t->deadline, reply->kernel ? reply->at : reply->at - lag)) return;
+  t->trip = wd_packet_trip(&t->packet, reply, lag);
   wd_dns_try_judge(t, reply->bytes, reply->len, reply->at);
 }
 

@@ -87,9 +87,14 @@ static bool is_redirect(int64_t status) {
 
 static void on_done(struct wd_transfer *t);
 
+static void on_heard(struct wd_transfer *t) {
+  wd_probe_give_back(&WD_CONTAINER(t, struct http_probe, t)->p);
+}
+
 static void start_hop(struct http_probe *h, const struct wd_url *url) {
   wd_http_prepare(h, url);
   h->started = true;
+  h->t.heard = on_heard;
   h->t.done = on_done;
   wd_transfer_start(h->p.op.loop, &h->t);
 }

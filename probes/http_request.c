@@ -126,6 +126,7 @@ void wd_http_prepare(struct http_probe *h, const struct wd_url *url) {
       .tls = &h->tls,
       .proxy = o->proxy,
       .net = &h->net,
+      .deadline = &h->p.op.deadline,
       .connect_timeout = o->connect_timeout,
       .keep_body = (size_t)o->keep_body,
       .cookies = o->cookies.given,

@@ -2,7 +2,6 @@
 #include "runtime/connect.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,17 +28,6 @@ struct wd_connect_attempt {
 enum { OF_ADDRESS = 1, OF_NETWORK = 2, OF_PROCESS = 3 };
 
 static void try_next(struct wd_connect *c);
-
-void wd_connect_tcp_info(int fd, struct wd_tcp_info *out) {
-  struct tcp_info info;
-  socklen_t len = sizeof(info);
-  *out = (struct wd_tcp_info){.rtt = WD_NONE, .retransmits = WD_NONE};
-  memset(&info, 0, sizeof(info));
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0) return;
-  out->retransmits = info.tcpi_total_retrans;
-  // With a retransmission the kernel's figure is 0, coarse, or off by a whole timeout (measured).
-  if (info.tcpi_total_retrans == 0 && info.tcpi_rtt > 0) out->rtt = (wd_ns)info.tcpi_rtt * WD_US;
-}
 
 void wd_connect_abort(int fd) {
   struct linger now = {.l_onoff = 1, .l_linger = 0};
@@ -84,7 +72,7 @@ static void attempt_failed(struct wd_connect_attempt *a) {
   struct wd_connect *c = a->owner;
   bool in_flight = wd_watch_active(&a->watch);
   if (in_flight) {
-    wd_connect_tcp_info(a->watch.fd, &c->tcp);
+    wd_tcp_info_read(a->watch.fd, &c->tcp);
     c->tcp.rtt = WD_NONE;
     wd_watch_close(&a->watch);
     c->pending--;
@@ -101,16 +89,36 @@ static void fail_local(struct wd_connect_attempt *a, int err) {
   snprintf(a->detail, sizeof(a->detail), "%s", wd_neterr_detail_local(err));
 }
 
+// Whether the connection certainly stood only after the deadline, however late we come to look. Where a SYN was sent again the
+// kernel tells to a tick when its answer came, as long as nothing else did; where a server spoke already, nobody knows: that counts as in
+// time, since it is our delay that keeps it from being known.
+static bool is_late(const struct wd_connect *c, wd_ns began, wd_ns now, const struct wd_tcp_info *info) {
+  wd_ns earliest = began;
+  if (!c->deadline) return false;
+  if (info->rtt != WD_NONE && info->rtt <= now - began)
+    earliest = began + info->rtt;
+  else if (info->quiet != WD_NONE)
+    earliest = now - info->quiet;
+  return wd_loop_is_past(c->deadline, earliest);
+}
+
 static void won(struct wd_connect_attempt *a) {
   struct wd_connect *c = a->owner;
-  c->wall = wd_clock_real() - a->began;
+  struct wd_tcp_info info;
+  wd_ns now = wd_clock_real();
+  wd_tcp_info_read(a->watch.fd, &info);
+  if (is_late(c, a->began, now, &info)) { // the deadline is due in this very pass
+    wd_watch_pause(&a->watch);
+    return;
+  }
+  c->wall = now - a->began;
   c->fd = a->watch.fd;
   c->peer = a->to;
   c->err = WD_OK;
-  wd_connect_tcp_info(c->fd, &c->tcp);
+  c->tcp = info;
   // No later than our own clock saw the connection: anything else is not the time of this handshake.
-  c->kernel_time = c->tcp.rtt != WD_NONE && c->tcp.rtt <= c->wall;
-  c->connect = c->kernel_time ? c->tcp.rtt : c->wall;
+  c->kernel_time = info.rtt != WD_NONE && info.rtt <= c->wall;
+  c->connect = c->kernel_time ? info.rtt : c->wall;
   if (a != c->attempts) c->fallback = a->began - c->began;
   wd_watch_hand_over(&a->watch);
   wd_icmp_hear(c->fd, wd_addr_family(&a->to), false);
@@ -174,6 +182,7 @@ static void try_next(struct wd_connect *c) {
   wd_timer_stop(&c->loop->timers, &c->stagger);
   a->began = wd_clock_real();
   if (c->started == 1) c->began = a->began;
+  if (c->started == 1 && c->leaves) c->leaves(c);
   if (!launch(a)) {
     attempt_failed(a); // at most as deep as there are addresses
     return;
@@ -211,7 +220,7 @@ void wd_connect_start(struct wd_loop *loop, struct wd_connect *c) {
   c->peer = (struct wd_addr){0};
   c->dns = c->fallback = c->connect = c->wall = WD_NONE;
   c->dns_shared = c->reset = c->kernel_time = false;
-  c->tcp = (struct wd_tcp_info){.rtt = WD_NONE, .retransmits = WD_NONE};
+  c->tcp = wd_tcp_info_none;
   c->attempts = NULL;
   c->started = c->pending = 0;
   c->stagger = (struct wd_timer){.fire = on_stagger};
@@ -227,7 +236,7 @@ void wd_connect_expire(struct wd_connect *c) {
     if (wd_watch_active(&c->attempts[i].watch)) waiting = &c->attempts[i];
   if (waiting) {
     c->peer = waiting->to;
-    wd_connect_tcp_info(waiting->watch.fd, &c->tcp);
+    wd_tcp_info_read(waiting->watch.fd, &c->tcp);
     c->tcp.rtt = WD_NONE;
     snprintf(c->detail, sizeof(c->detail), "no answer to the connection request");
   } else {

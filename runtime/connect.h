@@ -5,6 +5,7 @@
 
 #include "runtime/addr.h"
 #include "runtime/resolve.h"
+#include "runtime/tcp_info.h"
 #include "runtime/watch.h"
 
 // The next address is tried after this long, or as soon as an attempt failed (RFC 8305 section 5).
@@ -13,13 +14,6 @@
 // How far off the kernel's round trip of a handshake is, 99 of 100 times: it has a resolution of 1 us, and what passes between the kernel's
 // reading and the wire comes on top (measured against captures, also on a machine that had other work).
 #define WD_CONNECT_ERROR (25 * WD_US)
-
-// What TCP_INFO says of a connection. `rtt` is that of the handshake; WD_NONE where a SYN or its
-// answer was sent again, for then the kernel cannot tell which one was answered.
-struct wd_tcp_info {
-  wd_ns rtt;
-  int64_t retransmits; // segments sent again so far, SYNs too
-};
 
 // What results say of `connect` and `wall`, wherever they carry them.
 #define WD_CONNECT_HELP "SYN to connected, by the kernel's clock; by waddle's where a SYN was sent again (tcp.retransmits)"
@@ -33,6 +27,8 @@ struct wd_connect {
   const char *host;
   uint16_t port;
   const struct wd_common_opts *opts; // family, address, source, tos, resolver
+  const struct wd_timer *deadline; // a connection that stood only after it counts as none; NULL: there is none
+  void (*leaves)(struct wd_connect *c); // the first request for a connection is about to be sent; may be NULL
   void (*done)(struct wd_connect *c); // never called from within wd_connect_start
   // answers
   enum wd_err err;
@@ -46,7 +42,7 @@ struct wd_connect {
   bool dns_shared;       // the look-up was in flight already, for somebody else
   bool reset;            // connected, and reset by the peer before anybody looked; the error is not on the socket any more
   bool kernel_time;      // `connect` is the kernel's measure, not that of our wake-up
-  struct wd_tcp_info tcp; // both fields WD_NONE where nothing was tried
+  struct wd_tcp_info tcp; // all fields WD_NONE where nothing was tried
   // inner
   struct wd_loop *loop;
   struct wd_resolve look_up;
@@ -65,9 +61,6 @@ void wd_connect_expire(struct wd_connect *c);
 
 // Lets go of everything but a connected fd that `done` has handed over. No harm when called twice.
 void wd_connect_stop(struct wd_connect *c);
-
-// Reads TCP_INFO of a TCP socket in any state.
-void wd_connect_tcp_info(int fd, struct wd_tcp_info *out);
 
 // Makes the close of a socket an RST, which leaves no TIME_WAIT behind at our end.
 void wd_connect_abort(int fd);

@@ -132,6 +132,11 @@ void wd_loop_arm(struct wd_loop *loop, struct wd_timer *t, wd_ns after) {
   wd_loop_arm_at(loop, t, after > INT64_MAX - now ? INT64_MAX : now + (after > 0 ? after : 0));
 }
 
+bool wd_loop_is_past(const struct wd_timer *t, wd_ns at) {
+  wd_ns ahead = wd_clock_is_virtual() ? wd_clock_real() - wd_clock_now() : 0;
+  return at - ahead > t->at;
+}
+
 void wd_loop_wake(struct wd_loop *loop) {
   uv_async_send(&loop->waker);
 }

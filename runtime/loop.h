@@ -71,6 +71,10 @@ void wd_loop_arm(struct wd_loop *loop, struct wd_timer *t, wd_ns after);
 // Same for a point on the monotonic clock.
 void wd_loop_arm_at(struct wd_loop *loop, struct wd_timer *t, wd_ns at);
 
+// Whether a moment, on CLOCK_MONOTONIC also under a virtual clock, lies behind that at which the timer is due: what the kernel had by
+// then came in time, whenever we come to read it.
+bool wd_loop_is_past(const struct wd_timer *t, wd_ns at);
+
 // Wakes a sleeping loop; may be called from a signal handler or another thread.
 void wd_loop_wake(struct wd_loop *loop);
 

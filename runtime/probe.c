@@ -120,6 +120,11 @@ void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, .
   wd_op_complete(&p->op, err);
 }
 
+void wd_probe_give_back(struct wd_probe_op *p) {
+  wd_ns spent = wd_clock_now() - p->op.started - wd_loop_lag(p->op.loop, p->op.started);
+  wd_op_deadline(&p->op, wd_probe_opts(p)->timeout - spent);
+}
+
 // Whether the first argument is a list of targets: a table without names, where the probe takes a list.
 static bool is_list(lua_State *L, const struct wd_probe *probe) {
   const struct wd_field *f = probe->opts->fields;

@@ -133,6 +133,10 @@ static inline struct wd_common_result *wd_probe_result(struct wd_probe_op *p) {
 void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, ...)
   __attribute__((format(printf, 3, 4)));
 
+// Moves the deadline by the worst delay of our own loop since the call, which was no time of the target's. To be called when something new
+// is sent or was heard in time: what has been under way until now is judged by the deadline as it is.
+void wd_probe_give_back(struct wd_probe_op *p);
+
 // Ready-made `start` of the door: reads the arguments at 1.. of a Lua call of the probe. [-n, +1, e]
 int wd_probe_call(struct lua_State *L, const struct wd_probe *probe);
 

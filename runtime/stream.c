@@ -55,7 +55,7 @@ static void note_connect(struct wd_stream *s) {
 void wd_stream_done(struct wd_stream *s, enum wd_err err, const char *detail, bool abort) {
   struct wd_tcp_info now;
   if (s->used) {
-    wd_connect_tcp_info(s->fd, &now);
+    wd_tcp_info_read(s->fd, &now);
     note_tcp(s, &now);
   }
   if (s->tls) wd_tls_bye(s->tls);
@@ -138,10 +138,15 @@ wd_ns wd_stream_lap(struct wd_stream *s) {
 static void on_socket(struct wd_watch *w, uint32_t events) {
   struct wd_stream *s = WD_CONTAINER(w, struct wd_stream, watch);
   (void)events;
+  wd_probe_give_back(s->probe); // nobody knows when it came: our own delay does not count
   if (s->securing)
     shake_hands(s);
   else
     s->ready(s);
+}
+
+static void on_leaving(struct wd_connect *c) {
+  wd_probe_give_back(WD_CONTAINER(c, struct wd_stream, connect)->probe);
 }
 
 static void on_connected(struct wd_connect *c) {
@@ -152,6 +157,7 @@ static void on_connected(struct wd_connect *c) {
     wd_stream_done(s, c->err, c->detail, false);
     return;
   }
+  wd_probe_give_back(s->probe);
   s->fd = c->fd;
   s->mark = wd_clock_real();
   s->opened(s);
@@ -178,7 +184,12 @@ void wd_stream_start(struct wd_stream *s, struct wd_probe_op *p, struct wd_strea
   r->target_host = s->at.host;
   r->target_port = s->at.port;
   s->opening = true;
-  s->connect = (struct wd_connect){.host = s->at.host, .port = s->at.port, .opts = wd_probe_opts(p), .done = on_connected};
+  s->connect = (struct wd_connect){.host = s->at.host,
+                                   .port = s->at.port,
+                                   .opts = wd_probe_opts(p),
+                                   .deadline = &p->op.deadline,
+                                   .leaves = on_leaving,
+                                   .done = on_connected};
   wd_connect_start(p->op.loop, &s->connect);
 }
 

@@ -79,7 +79,17 @@ static struct wd_transfer_try *new_try(struct wd_transfer_inner *in) {
   return try;
 }
 
+void wd_transfer_give_back(struct wd_transfer_inner *in) {
+  struct wd_transfer *t = in->t;
+  if (wd_timer_armed(&in->connect_bound)) wd_loop_arm_at(in->loop, &in->connect_bound, in->began + t->connect_timeout + wd_loop_lag(in->loop, in->began));
+  if (t->heard) t->heard(t);
+}
+
 // ---- TCP ----
+
+static void on_leaving(struct wd_connect *c) {
+  wd_transfer_give_back(WD_CONTAINER(c, struct wd_transfer_inner, connect));
+}
 
 // What the connection's own report says, on its success, its failure and when time is up.
 static void note_connect(struct wd_transfer_inner *in) {
@@ -120,6 +130,7 @@ static void on_connected(struct wd_connect *c) {
     finish(in);
     return;
   }
+  wd_transfer_give_back(in);
   in->connected = now;
   in->stall = now - in->attempt - c->connect; // the kernel had it connected before we came to look
   try->fd = c->fd;
@@ -257,6 +268,12 @@ static bool prepare_tls(struct wd_transfer_inner *in, char *error, size_t room) 
   return false;
 }
 
+// The earlier one of the two that end the wait for a connection; NULL where there is none.
+static const struct wd_timer *first_deadline(const struct wd_transfer_inner *in) {
+  const struct wd_timer *all = in->t->deadline, *own = wd_timer_armed(&in->connect_bound) ? &in->connect_bound : NULL;
+  return all && own ? (own->at < all->at ? own : all) : all ? all : own;
+}
+
 static void connect_new(struct wd_transfer_inner *in) {
   struct wd_transfer *t = in->t;
   const char *host = in->proxy.host ? in->proxy.host : t->url.host;
@@ -276,6 +293,8 @@ static void connect_new(struct wd_transfer_inner *in) {
   in->connect.host = host;
   in->connect.port = port;
   in->connect.opts = &in->net;
+  in->connect.deadline = first_deadline(in);
+  in->connect.leaves = on_leaving;
   in->connect.done = on_connected;
   wd_connect_start(in->loop, &in->connect);
 }

@@ -54,10 +54,12 @@ struct wd_transfer {
   const struct wd_tls_opts *tls;       // NULL: the system's authorities, verified
   const char *proxy;                   // "http://host:port", "" for none, NULL: as the environment says
   const struct wd_common_opts *net;    // family, address, source, tos, resolver
+  const struct wd_timer *deadline;     // of whoever asks: a TCP connection that stood only after it counts as none; may be NULL
   wd_ns connect_timeout;               // until a connection is ready for the request; WD_NONE: no bound
   size_t keep_body;                    // bytes of the answer's body to keep
   bool cookies;                        // take part in cookies: send those of `jar`, give back what became of them
   struct wd_list jar;                  // of const char *: lines as wd_transfer gave them
+  void (*heard)(struct wd_transfer *t); // something came in time, or is about to be sent: our own delay until now was no time of the server's; may be NULL
   void (*done)(struct wd_transfer *t); // never called from within wd_transfer_start
 
   // answers

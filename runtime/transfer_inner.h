@@ -138,6 +138,9 @@ void wd_transfer_pool_use(struct wd_transfer_pool *pool, CURL *easy);
 // libcurl is done with a try.
 void wd_transfer_try_over(struct wd_transfer_try *try, CURLcode rc);
 
+// Something came in time or is about to be sent: deadlines move by our own delay since the beginning.
+void wd_transfer_give_back(struct wd_transfer_inner *in);
+
 // The other tries of a transfer end: one has its connection.
 void wd_transfer_settle(struct wd_transfer_inner *in);
 

@@ -88,6 +88,7 @@ static void on_watch(struct wd_watch *w, uint32_t events) {
     wd_watch_stop(w);
     return;
   }
+  if (s->owner) wd_transfer_give_back(s->owner->t->inner);
   if (events & EPOLLIN) {
     if (s->owner) s->owner->heard = true;
     what |= CURL_CSELECT_IN;

@@ -8,12 +8,14 @@ local sim = require "tests.support.sim"
 local spec = require "tests.support.spec"
 local task = require "waddle.task"
 local tcp = require "waddle.tcp"
+local tls = require "waddle.tls"
 local udp = require "waddle.udp"
 
 local STALL_S, STALL_MS = 0.2, 200
 local FLAGGED_MS = 150 -- well over what a busy machine does by itself, under the part of the stall that anything was in flight for
 local NEAR_MS = 2 -- of the kernel's stamps and a capture's: a busy machine may interrupt the way from one to the other
 local PASSES = 12 -- more than the loop needs from the call of a probe to its first packet
+local FEW = 4 -- as many as it needs
 
 local function stall()
   local until_s = task.now() + STALL_S
@@ -85,6 +87,82 @@ describe("a stall of our own", function()
       assert.is_true(marked >= 1 and marked < PASSES, marked)
     end)
   end
+
+  -- Of probes that have one deadline for all: as long as it is before the stall ends.
+  local function query(server)
+    return dns.query("a.test", {server = server, timeout = "50ms"})
+  end
+  local function connect(target)
+    return tcp.connect(target, {timeout = "50ms"})
+  end
+
+  local function greet()
+    return tcp.connect((spec.peer("nginx_http")), {timeout = "50ms", dialogue = {{send = "GET / HTTP/1.0\r\n\r\n"}, {expect = "200 OK"}}})
+  end
+
+  for name, probe in pairs {["dns.query"] = function() return query((spec.peer("dns_good"))) end,
+    ["tcp.connect"] = function() return connect((spec.peer("tcp_silent"))) end, ["a dialogue"] = greet,
+    ["http.get"] = function() return http.get(spec.url("nginx_tls"), {timeout = "150ms", connect_timeout = "100ms", tls = {verify = false}}) end,
+    ["tls.connect"] = function() return tls.connect((spec.peer("nginx_tls")), {timeout = "100ms", verify = false}) end} do
+    it("loses no answer to " .. name .. ", wherever it hits", function()
+      local marked = 0
+      for passes = 0, PASSES do
+        local r = stalled_after(passes, probe)
+        assert.is_true(r.success, ("%s after %d passes"):format(r.error_detail, passes))
+        if r.quality.timestamp_source == "kernel" then
+          assert.is_true(r.latency_ms < FLAGGED_MS, r.latency_ms)
+        end
+        marked = marked + (flagged(r.quality) and 1 or 0)
+      end
+      assert.is_true(marked >= 1, marked)
+    end)
+  end
+
+  -- The host answers after 100 ms: too late, whether we sleep at the deadline or not.
+  for name, probe in pairs {["dns.query"] = query, ["tcp.connect"] = function(host) return connect(host .. ":80") end,
+    ["http.get"] = function(host) return http.get("http://" .. host, {connect_timeout = "50ms", timeout = "400ms"}) end} do
+    it("makes no success of an answer to " .. name .. " that came after the timeout", function()
+      local truth, results = sim.run("10.77.20.0/24 delay=100ms", function()
+        -- Queries under way share a socket: with one that waits for nobody it stays open for the answers that come late.
+        local unanswered = task.spawn(dns.query, "a.test", {server = "10.77.30.1", timeout = 60, tries = 1})
+        local list = {[0] = probe("10.77.20.100")}
+        for passes = 0, FEW do
+          list[#list + 1] = stalled_after(passes, function() return probe("10.77.20." .. passes + 1) end)
+        end
+        task.sleep(0.15)
+        unanswered:cancel()
+        return list
+      end)
+      for i = 0, #results do
+        local host = results[i].target_ip
+        assert.is_true(not truth[host] or truth[host][1].wire_ms > 99) -- http.get may be over before it asks
+        assert.same({false, "timeout"}, {results[i].success, results[i].error}, i)
+        assert.equal(results[0].error_detail:gsub("10%.77%.20%.%d+", "it"):gsub("asked.*", ""),
+          (results[i].error_detail:gsub("10%.77%.20%.%d+", "it"):gsub("asked.*", "")))
+        for _, sample in ipairs(rawget(results[i], "samples") or {}) do
+          assert.same({"unanswered"}, {sample.status, sample.rtt_ms})
+        end
+      end
+    end)
+  end
+
+  -- A second passes until the SYN is sent again; the kernel has no round trip then, and tells how long the connection has been quiet.
+  it("is no reason to call a connection late, or in time, after a SYN was sent again", function()
+    local MS = {in_time = 1300, late = 950}
+    local _, results = sim.run("10.77.20.0/24 delay=30ms loss=10", function()
+      local jobs = {}
+      for name, timeout_ms in pairs(MS) do
+        jobs[name] = task.spawn(tcp.connect, "10.77.20." .. #name .. ":80", {timeout = timeout_ms / 1000})
+      end
+      task.sleep(0.8)
+      local until_s = task.now() + 0.7
+      while task.now() < until_s do end
+      return {in_time = jobs.in_time:join(), late = jobs.late:join()}
+    end)
+    assert.same({true, 1}, {results.in_time.success, results.in_time.tcp.retransmits}, results.in_time.error_detail)
+    assert.is_nil(results.in_time.tcp.rtt_ms)
+    assert.same({false, "timeout"}, {results.late.success, results.late.error})
+  end)
 
   -- Calls `probe` over and over, one after the other, until runs.enough: a list of {began=, ended=, result=}.
   local function keep_probing(runs, probe)
