@@ -10,6 +10,10 @@ local spec = require "tests.support.spec"
 local task = require "waddle.task"
 local udp = require "waddle.udp"
 
+local STAMPED_MS = 0.061 -- uncertainty of a round trip between two of the kernel's stamps
+local LEAN_MS = 1 -- the same where moments of sending are interpolated, ten times what it mostly is
+local SEVERAL = 9 -- sweeps of which one is not interrupted, also on a busy machine
+
 setup(function()
   -- What is opened by the first probe and kept.
   icmp.ping("127.0.0.1", {count = 1})
@@ -287,18 +291,23 @@ end)
 
 describe("a sweep's grades", function()
   it("say whose clock it was, and how far off that may be", function()
-    icmp.sweep("127.0.0.1") -- the kernel begins to stamp a little after the first socket asks
+    task.sleep(0.05) -- the kernel begins to stamp a little after the first socket asks
     local echo = spec.peer("udp_echo")
     for name, sweep in pairs {["icmp.sweep"] = function(o) return icmp.sweep("127.2.0.0/24", o) end,
       ["udp.sweep"] = function(o) return udp.sweep({echo, echo, echo, echo, echo, echo, echo, echo, echo, echo, echo, echo}, o) end} do
-      local exact, lean, default = sweep {stamps = "exact"}, sweep {stamps = "lean"}, sweep()
-      for _, r in ipairs {exact, lean, default} do
-        assert.truthy(r.quality.timestamp_source == "kernel" or r.quality.timestamp_source == "user", name)
-        assert.is_true(r.quality.uncertainty_ms > 0)
-        assert.is_number(r.quality.loop_lag_ms)
-      end
-      if exact.quality.timestamp_source == "kernel" and lean.quality.timestamp_source == "kernel" then
-        assert.is_true(exact.quality.uncertainty_ms <= lean.quality.uncertainty_ms)
+      local exact = sweep({stamps = "exact"}).quality
+      assert.same({"kernel", true}, {exact.timestamp_source, exact.uncertainty_ms <= STAMPED_MS}, name)
+      assert.is_number(exact.loop_lag_ms)
+      for _, stamps in ipairs {"lean", false} do -- by default it is lean
+        local least_ms = math.huge
+        for _ = 1, SEVERAL do
+          local lean = sweep({stamps = stamps or nil}).quality
+          assert.equal("kernel", lean.timestamp_source, name)
+          assert.is_true(lean.uncertainty_ms > exact.uncertainty_ms, name)
+          assert.is_true(lean.uncertainty_ms <= STAMPED_MS + lean.loop_lag_ms, name) -- no pass of the loop is shorter than the time between two stamps
+          least_ms = math.min(least_ms, lean.uncertainty_ms)
+        end
+        assert.is_true(least_ms < LEAN_MS, ("%s: %g ms"):format(name, least_ms))
       end
     end
   end)
