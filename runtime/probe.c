@@ -231,6 +231,7 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   wd_probe_count.started++;
   if (!probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
   probe->start(p);
+  if (!probe->own_timeout) wd_probe_give_back(p); // what it prepared took our time
   return lua_yieldk(L, 0, (lua_KContext)p, k_result);
 }
 
