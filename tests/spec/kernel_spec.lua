@@ -11,26 +11,9 @@ local STAMPED_MS = 0.061 -- uncertainty of a round trip between two of the kerne
 local MANY = 16 -- figures of a kind whose middle one is not at the mercy of one interruption
 local MIDDLE_MS = 2 -- how far that may be from the wire's: hosts are 5 ms apart
 
-local function contents(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
--- The sanitizer's runtime has to come before everything else that is preloaded.
-local function preloaded()
-  local sanitizer = contents("/proc/self/maps"):match("(/%S*/libasan%.so%S*)")
-  local library = process.path:gsub("[^/]*$", "tests/libother-kernel.so")
-  if library:sub(1, 1) ~= "/" then
-    library = os.getenv "PWD" .. "/" .. library
-  end
-  return sanitizer and sanitizer .. ":" .. library or library
-end
-
 -- What the script returns, run on that kernel.
 local function on(kernel, script)
-  local code, out, err = process.run({"-e", "print(json.encode((function() " .. script .. " end)()))"}, {LD_PRELOAD = preloaded(), WADDLE_KERNEL = kernel})
+  local code, out, err = process.run({"-e", "print(json.encode((function() " .. script .. " end)()))"}, {LD_PRELOAD = process.preload "other-kernel", WADDLE_KERNEL = kernel})
   assert(code == 0, err)
   return json.decode(out)
 end

@@ -98,6 +98,21 @@ function process.run(args, env, prefix)
   return process.start(args, env, prefix):wait()
 end
 
+-- The sanitizer's runtime that this program runs with; nil where it has none.
+function process.sanitizer()
+  return contents("/proc/self/maps"):match("(/%S*/libasan%.so%S*)")
+end
+
+-- LD_PRELOAD for a library of support/preload. The sanitizer's runtime has to come before everything else that is preloaded.
+function process.preload(name)
+  local sanitizer = process.sanitizer()
+  local library = path:gsub("[^/]*$", "tests/lib" .. name .. ".so")
+  if library:sub(1, 1) ~= "/" then
+    library = os.getenv "PWD" .. "/" .. library
+  end
+  return sanitizer and sanitizer .. ":" .. library or library
+end
+
 -- The path of the program.
 process.path = path
 
