@@ -229,7 +229,7 @@ describe("the accuracy of a probe", function()
         lines[line.what] = line
       end
       local no_tun = lines[probe .. " error"]
-      if no_tun then
+      if no_tun and not no_tun.failed then
         spec.skip(no_tun.why)
       end
       for _, busy in ipairs {"", ", busy"} do
