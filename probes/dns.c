@@ -99,11 +99,11 @@ static void give_up_all(struct query *q) {
 // What is known of every query, however the probe ends; none is waited for any more.
 static void fill_tries(struct query *q) {
   struct wd_dns_result *r = &q->r;
+  give_up_all(q);
   struct wd_dns_sample *samples = wd_arena_array(&q->p.arena, q->started, sizeof(*samples));
   r->samples = (struct wd_list){.items = samples, .n = samples ? q->started : 0, .given = true};
   r->ignored = 0;
   r->tries = (int64_t)q->started;
-  give_up_all(q);
   for (size_t i = 0; i < r->samples.n; i++) {
     const struct wd_dns_try *t = q->tries[i];
     r->ignored += wd_dns_try_ignored(t);
