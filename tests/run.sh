@@ -3,7 +3,8 @@
 #
 # WADDLE is the program to test, build/waddle by default; waddle-peer is taken from tests/ beside it. As root everything happens in a network of its
 # own (support/netns.sh), otherwise, or with --no-netns, on the machine's loopback. The last line counts: "N passed, N failed, N skipped". The exit code
-# is 0 when nothing failed, 2 when the tests could not begin. With --shell in place of specs: a shell that has the peers, to try things by hand.
+# is 0 when nothing failed, 2 when the tests could not begin. WADDLE_UNDER is a command that runs the program, if set (valgrind with its options).
+# With --shell in place of specs: a shell that has the peers, to try things by hand.
 set -eu
 
 LIMIT_SECONDS=1500
@@ -83,7 +84,7 @@ fi
 status=0
 # In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT, the tests must not.
 export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running"
-env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} "$waddle" run tests/busted.lua "$@" &
+env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} ${WADDLE_UNDER:-} "$waddle" run tests/busted.lua "$@" &
 tests=$!
 wait $tests || status=$?
 tests=

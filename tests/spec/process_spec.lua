@@ -262,17 +262,3 @@ describe("the virtual clock", function()
     assert.equal("86400\t86400\n", out)
   end)
 end)
-
-describe("the binary", function()
-  it("loads no library from the folder that it is started in", function()
-    local pipe = io.popen(("readelf -d %s"):format(quoted(program)))
-    local text = pipe:read("a")
-    pipe:close()
-    assert.is_truthy(text:find("(NEEDED)", 1, true))
-    for path in text:gmatch("R[UN]*PATH%)[^%[]*%[([^%]]*)%]") do
-      for folder in (path .. ":"):gmatch("([^:]*):") do
-        assert.is_truthy(folder:find("^/") or folder:find("^%$ORIGIN"), path)
-      end
-    end
-  end)
-end)
