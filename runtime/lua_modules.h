@@ -5,6 +5,7 @@
 
 int wd_open_task(lua_State *L);
 int wd_open_sys(lua_State *L);
+int wd_open_confine(lua_State *L);
 int wd_open_core(lua_State *L);
 int wd_open_listen(lua_State *L);
 int wd_open_datagram(lua_State *L);

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "runtime/confine.h"
 #include "runtime/log.h"
 #include "runtime/loop.h"
 #include "runtime/signals.h"
@@ -78,6 +79,7 @@ int main(int argc, char **argv) {
   struct wd_loop loop;
   struct wd_vm vm;
   struct arguments args = {argc, argv, &vm};
+  wd_confine_arguments(argc, argv);
   fill_standard_descriptors();
   setlocale(LC_CTYPE, "");
   raise_descriptor_limit();

@@ -17,6 +17,7 @@ static const luaL_Reg modules[] = {
   {"waddle.core", wd_open_core},
   {"waddle.core.task", wd_open_task},
   {"waddle.core.sys", wd_open_sys},
+  {"waddle.core.confine", wd_open_confine},
   {"waddle.core.listen", wd_open_listen},
   {"waddle.core.datagram", wd_open_datagram},
   {"waddle.core.httpd", wd_open_httpd},

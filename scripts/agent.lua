@@ -1,5 +1,6 @@
 -- waddle agent: the container agent, configured by environment, flags, a JSON file or a site file.
 local cli = require "waddle.cli"
+local confine = require "waddle.confine"
 
 return cli.command {
   name = "agent",
@@ -15,19 +16,21 @@ return cli.command {
     parser:option("--config-file", "Read the configuration from this JSON file, or a site from this .lua file."):argname("FILE")
     parser:flag("--schedule", "Run for ever; every 60 s where RUN_SECONDS does not say otherwise.")
     parser:option("--log-level", "DEBUG, INFO, WARNING or ERROR."):argname("LEVEL")
+    confine.flags(parser)
   end,
   run = function(args)
     local function given(list)
       return list and #list > 0 and list or nil
     end
-    return require("waddle.agent").run {
-      env = sys.env,
-      layout = cli.layout(),
-      flags = {
-        test_type = args.test_type, config_file = args.config_file, schedule = args.schedule, log_level = args.log_level,
-        http_target = given(args.http_target), tcp_target = given(args.tcp_target), udp_target = given(args.udp_target),
-        icmp_target = given(args.icmp_target),
-      },
+    local flags = {
+      test_type = args.test_type, config_file = args.config_file, schedule = args.schedule, log_level = args.log_level,
+      http_target = given(args.http_target), tcp_target = given(args.tcp_target), udp_target = given(args.udp_target),
+      icmp_target = given(args.icmp_target),
     }
+    for _, flag in ipairs(confine.FLAGS) do
+      flags[flag.name] = args[flag.name]
+    end
+    flags.writable = given(args.writable)
+    return require("waddle.agent").run {env = sys.env, layout = cli.layout(), flags = flags}
   end,
 }

@@ -4,6 +4,7 @@
 -- not delivered by then is said.
 
 local config = require "waddle.config"
+local confine = require "waddle.confine"
 local core = require "waddle.core"
 local device = require "waddle.device"
 local redact = require "waddle.redact"
@@ -40,14 +41,9 @@ local function check_targets(targets)
   end
 end
 
--- Runs the site file, which declares targets, transforms and sinks. nil and a message with file:line when it fails.
-local function load_site(path)
-  local text, err = config.read_file(path)
-  if not text then
-    return nil, err
-  end
-  local chunk
-  chunk, err = load(text, "@" .. path, "t", require("waddle.env").new())
+-- Runs the text of a site file, which declares targets, transforms and sinks. nil and a message with file:line when it fails.
+local function load_site(path, text)
+  local chunk, err = load(text, "@" .. path, "t", require("waddle.env").new())
   if not chunk then
     return nil, err
   end
@@ -213,6 +209,34 @@ local function build_runner(state, settings, declared)
   return state.runner, scheduled
 end
 
+-- Whether a target pings, and whether by a socket of its own; a site file may do both.
+local function icmp_needs(settings)
+  local needs = {icmp = settings.site ~= nil, own_sockets = settings.site ~= nil}
+  for _, target in ipairs(settings.targets) do
+    if target.test_type == "icmp" then
+      local options = target.args[2] or {}
+      needs.icmp = true
+      needs.own_sockets = needs.own_sockets or options.source ~= nil or options.dont_fragment ~= nil
+    end
+  end
+  return needs
+end
+
+-- Gives up what the agent does not need; before anything of the site file runs. nil and a message when that is not possible as configured.
+local function give_up(settings)
+  for _, name in ipairs(config.SECRET_VARIABLES) do
+    require("waddle.core.confine").hide_variable(name)
+  end
+  local needs = icmp_needs(settings)
+  local socket = require("waddle.control").path()
+  needs.writable = socket and {socket:match("^(.*)/[^/]*$")} or nil
+  local said, message = confine.apply(settings.confinement, needs)
+  if said then
+    log("info", "%s", said)
+  end
+  return said, message
+end
+
 local NOTHING = {targets = {}, limits = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
 
 -- Reads everything that can be wrong; gives the state, settings and whether there is a schedule, or nil and a message.
@@ -229,9 +253,20 @@ local function prepare(input, state)
   if wrong then
     return nil, wrong
   end
-  local declared, err = NOTHING
+  local text, err
   if settings.site then
-    declared, err = load_site(settings.site)
+    text, err = config.read_file(settings.site) -- who owns it may keep it from a process without rights
+    if not text then
+      return nil, err
+    end
+  end
+  local confined, obstacle = give_up(settings)
+  if not confined then
+    return nil, obstacle
+  end
+  local declared = NOTHING
+  if text then
+    declared, err = load_site(settings.site, text)
     if not declared then
       return nil, err
     end

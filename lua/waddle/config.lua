@@ -2,13 +2,13 @@
 -- from, so that each error names it. Pure: environment, flags and files come as arguments.
 -- What must hold: a value that cannot be understood is an error (exit 2), never a default.
 
-local duration = require "waddle.duration"
 local json = require "waddle.json"
 local nearest = require "waddle.nearest"
 local redact = require "waddle.redact"
 local rows = require "waddle.rows"
 local schedule = require "waddle.schedule"
 local target = require "waddle.target"
+local kinds = require "waddle.config_values"
 
 local config = {}
 
@@ -22,6 +22,7 @@ local DEFAULTS = {
   enable_http_test = true, enable_tcp_test = true, enable_udp_test = true, enable_icmp_test = true,
   device_serial = "", device_hostname = "",
   concurrency = false, concurrency_per_host = false, -- not set
+  drop_capabilities = "auto", no_new_privs = "auto", seccomp = "auto", landlock = "auto", programs = false, core_dumps = false, writable = {},
   http_targets = { "https://www.google.com" }, tcp_targets = {}, udp_targets = {}, icmp_targets = { "8.8.8.8" },
 }
 
@@ -31,84 +32,16 @@ local SECRETS = {
   userpass = { auth_user = "user", auth_pass = "password" },
 }
 
-local WORDS = {
-  ["true"] = true, yes = true, on = true, ["1"] = true, y = true, t = true,
-  ["false"] = false, no = false, off = false, ["0"] = false, n = false, f = false,
-}
+-- Settings whose values are secrets: NAME_FILE in the environment and a file of the name in $CREDENTIALS_DIRECTORY (systemd) may hold them, too.
+local IN_FILES = { "auth_jwt", "auth_user", "auth_pass", "auth_apikey" }
+local NOT_THERE = 2 -- ENOENT
+
+-- What waddle.confine is told; each has a flag of its name.
+local CONFINEMENT = { "drop_capabilities", "no_new_privs", "seccomp", "landlock", "programs", "core_dumps", "writable" }
+
+local read, fail, shown = kinds.read, kinds.fail, kinds.shown
 
 local LEVELS = { debug = true, info = true, warning = true, error = true }
-
-local function shown(value)
-  if type(value) == "string" then
-    value = redact.target(value)
-    return ("%q"):format(#value > 60 and value:sub(1, 60) .. "..." or value)
-  elseif type(value) == "table" then
-    return "a table"
-  end
-  return value == json.null and "null" or tostring(value)
-end
-
--- Errors go up by error() with a table, so that the first one ends the reading wherever it is found.
-local function fail(place, reason, ...)
-  error({ message = ("%s: %s"):format(place, reason:format(...)) }, 0)
-end
-
--- Readers: each turns what was found at a place into the setting's value or fails.
-local read = {}
-
-function read.text(place, value)
-  if type(value) ~= "string" then
-    fail(place, "expected a text, got %s", shown(value))
-  end
-  value = value:match("^%s*(.-)%s*$")
-  if value:find("%c") then
-    fail(place, "has a line break or another control character inside")
-  end
-  return value
-end
-
-function read.boolean(place, value)
-  if type(value) == "boolean" then
-    return value
-  end
-  local word = WORDS[tostring(value):lower():match("^%s*(.-)%s*$")]
-  if word == nil then
-    fail(place, "expected true or false (1, yes, on, 0, no, off), got %s", shown(value))
-  end
-  return word
-end
-
-function read.seconds(place, value)
-  local seconds, message = duration.parse(value)
-  if not seconds then
-    fail(place, "%s", message)
-  end
-  return seconds
-end
-
-function read.count(place, value)
-  local number = value
-  if type(value) == "string" then
-    number = tonumber(value:match("^%s*(%d+)%s*$") or "")
-  end
-  number = math.tointeger(number)
-  if not number or number < 1 then
-    fail(place, "expected a whole number from 1, got %s", shown(value))
-  end
-  return number
-end
-
-function read.url(place, value)
-  local url = read.text(place, value)
-  if not url:match("^%a[%w+.-]*://") then
-    fail(place, "expected a URL such as http://manager:8080, got %s", shown(value))
-  end
-  local parsed, message = target.parse(url, "http")
-  if not parsed then
-    fail(place, "%s", message)
-  end
-  return url
-end
 
 -- A list of the environment: commas, blanks trimmed, empty items skipped.
 local function split_list(value)
@@ -122,24 +55,13 @@ local function split_list(value)
   return items
 end
 
-function read.list(place, value)
-  if type(value) ~= "table" or (#value == 0 and next(value) ~= nil) then
-    fail(place, 'expected a list such as ["host:443"], got %s', type(value) == "table" and "an object" or shown(value))
-  end
-  for i, item in ipairs(value) do
-    if type(item) ~= "string" and (type(item) ~= "table" or #item > 0) then
-      fail(("%s, item %d"):format(place, i), "expected a target as text or as an object, got %s",
-        type(item) == "table" and "a list" or shown(item))
-    end
-  end
-  return value
-end
-
 local READERS = {
   auth_type = read.text, auth_jwt = read.text, auth_user = read.text, auth_pass = read.text, auth_apikey = read.text,
   manager_url = read.url, test_server_url = read.text, run_seconds = read.seconds,
   enable_http_test = read.boolean, enable_tcp_test = read.boolean, enable_udp_test = read.boolean,
   enable_icmp_test = read.boolean, concurrency = read.count, concurrency_per_host = read.count, device_serial = read.text, device_hostname = read.text,
+  drop_capabilities = read.defence, no_new_privs = read.defence, seccomp = read.defence, landlock = read.defence, programs = read.boolean,
+  core_dumps = read.boolean, writable = read.paths,
   http_targets = read.list, tcp_targets = read.list, udp_targets = read.list, icmp_targets = read.list,
 }
 
@@ -181,11 +103,47 @@ local function add_file(settings, path, content)
   end
 end
 
-local function add_environment(settings, env)
-  for name in pairs(DEFAULTS) do
+-- A secret that stands in a file: its text without the line break at the end.
+local function put_from_file(settings, name, place, source, path, content, message)
+  if not content then
+    fail(place, "%s", message or path)
+  end
+  put(settings, name, place, source, (content:gsub("\r?\n$", "")))
+end
+
+-- The files that systemd gives a service (LoadCredential=auth_apikey:...), named as the settings.
+local function add_credentials(settings, env, read_file)
+  local folder = env("CREDENTIALS_DIRECTORY")
+  if not folder or folder == "" then
+    return
+  end
+  for _, name in ipairs(IN_FILES) do
+    local path = ("%s/%s"):format(folder, name)
+    local content, message, code = read_file(path)
+    if content or code ~= NOT_THERE then
+      put_from_file(settings, name, "credential " .. name, "environment", path, content, message)
+    end
+  end
+end
+
+local function add_secret_files(settings, env, read_file)
+  for _, name in ipairs(IN_FILES) do
+    local variable = name:upper() .. "_FILE"
+    local path = env(variable)
+    if path and path:find("%S") then
+      if (env(name:upper()) or ""):find("%S") then
+        fail(variable, "%s is set, too: give the secret in one way", name:upper())
+      end
+      put_from_file(settings, name, variable, "environment", path, read_file(path))
+    end
+  end
+end
+
+local function add_environment(settings, env, names)
+  for name in pairs(names) do
     local variable = name:upper()
     local value = env(variable)
-    if value and READERS[name] == read.list then
+    if value and type(DEFAULTS[name]) == "table" then
       -- Set to empty is an empty list.
       put(settings, name, variable, "environment", split_list(value))
     elseif value and value:find("%S") then
@@ -194,15 +152,31 @@ local function add_environment(settings, env)
   end
 end
 
-local function add_flags(settings, flags)
+local function add_confinement_flags(settings, flags)
+  for _, name in ipairs(CONFINEMENT) do
+    if flags[name] ~= nil then
+      put(settings, name, "--" .. name:gsub("_", "-"), "flag", flags[name])
+    end
+  end
+end
+
+local function add_flags(settings, flags, warn)
   for _, kind in ipairs(TYPES) do
     local given = flags[kind .. "_target"]
     if given ~= nil then
       local place = ("--%s-target"):format(kind)
-      put(settings, kind .. "_targets", place, "flag", type(given) == "table" and given or { given })
+      given = type(given) == "table" and given or { given }
+      for _, item in ipairs(given) do
+        if type(item) == "string" and redact.target(item) ~= item then
+          warn("%s: a secret on the command line was visible to every user of this machine until it was hidden; %s_TARGETS keeps it private",
+            place, kind:upper())
+        end
+      end
+      put(settings, kind .. "_targets", place, "flag", given)
       settings["enable_" .. kind .. "_test"] = { value = true, place = place, source = "flag" }
     end
   end
+  add_confinement_flags(settings, flags)
 end
 
 -- --test-type wins over everything that enables or disables; where that contradicts somebody, it says so.
@@ -332,12 +306,22 @@ local function add_config_file(settings, flags, env, read_file, warn)
   return site
 end
 
+local function read_confinement(settings)
+  local confinement = {}
+  for _, name in ipairs(CONFINEMENT) do
+    confinement[name] = settings[name].value
+  end
+  return confinement
+end
+
 local function load(input, warn)
-  local settings, flags = {}, input.flags or {}
+  local settings, flags, read_file = {}, input.flags or {}, input.read_file or config.read_file
   add_defaults(settings)
-  local site = add_config_file(settings, flags, input.env, input.read_file or config.read_file, warn)
-  add_environment(settings, input.env)
-  add_flags(settings, flags)
+  local site = add_config_file(settings, flags, input.env, read_file, warn)
+  add_credentials(settings, input.env, read_file)
+  add_environment(settings, input.env, DEFAULTS)
+  add_secret_files(settings, input.env, read_file)
+  add_flags(settings, flags, warn)
   apply_test_type(settings, flags, warn)
   local period = read_period(settings, flags, warn)
   local loaded = {
@@ -350,6 +334,7 @@ local function load(input, warn)
     types = read_types(settings),
     device = { serial = settings.device_serial.value, hostname = settings.device_hostname.value },
     site = site,
+    confinement = read_confinement(settings),
     log_level = read_log_level(flags),
   }
   if #loaded.targets == 0 and not site then
@@ -358,11 +343,14 @@ local function load(input, warn)
   return loaded
 end
 
---- Reads a whole file. @return content, or nil and a message.
+--- The variables that hold secrets.
+config.SECRET_VARIABLES = { "AUTH_JWT", "AUTH_PASS", "AUTH_APIKEY" }
+
+--- Reads a whole file. @return content, or nil, a message and the errno.
 function config.read_file(path)
-  local file, message = io.open(path, "rb")
+  local file, message, code = io.open(path, "rb")
   if not file then
-    return nil, message
+    return nil, message, code
   end
   local content, reason = file:read("a")
   file:close()
@@ -372,12 +360,23 @@ function config.read_file(path)
   return content
 end
 
+-- What fn gives; nil and the message of what fail said.
+local function caught(fn, ...)
+  local ok, result = pcall(fn, ...)
+  if ok then
+    return result
+  elseif type(result) == "table" then
+    return nil, result.message
+  end
+  error(result, 0)
+end
+
 --- Puts the configuration together.
 -- @param input table:
 --   env        function(name) -> value or nil
 --   flags      table of parsed flags, or nil: test_type, http_target, tcp_target, udp_target, icmp_target (text or list of
---              texts), config_file, schedule (boolean), log_level
---   read_file  function(path) -> content, or nil and a message (default: config.read_file)
+--              texts), config_file, schedule (boolean), log_level, and those of confinement
+--   read_file  function(path) -> content, or nil, a message and the errno (default: config.read_file)
 -- @return config, warnings (list of texts); or nil and a message with the place and the reason, which is exit 2.
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
@@ -387,6 +386,7 @@ end
 --                      says where it was written. The default targets are left out where there is a site file
 --   config.types       {http=, tcp=, udp=, icmp=}: which tests are on
 --   config.device      {serial=, hostname=}, "" where not set: for `device.detect`
+--   config.confinement for waddle.confine, as config.confinement gives it
 --   config.site        path of the site file, or nil
 --   config.log_level   "debug" "info" "warning" "error"
 function config.load(input)
@@ -394,13 +394,24 @@ function config.load(input)
   local function warn(text, ...)
     warnings[#warnings + 1] = text:format(...)
   end
-  local ok, loaded = pcall(load, input, warn)
-  if ok then
-    return loaded, warnings
-  elseif type(loaded) == "table" then
-    return nil, loaded.message
-  end
-  error(loaded, 0)
+  local loaded, message = caught(load, input, warn)
+  return loaded, loaded and warnings or message
+end
+
+--- The part of it that waddle.confine takes, for a script that has no other configuration: of flags, else of the environment.
+-- @param input {env=, flags= with the names in small letters, as the keys of the file}
+-- @return {drop_capabilities=, no_new_privs=, seccomp=, landlock=, programs=, core_dumps=, writable=}; or nil and a message
+function config.confinement(input)
+  return caught(function()
+    local settings, names = {}, {}
+    for _, name in ipairs(CONFINEMENT) do
+      names[name] = true
+    end
+    add_defaults(settings)
+    add_environment(settings, input.env, names)
+    add_confinement_flags(settings, input.flags)
+    return read_confinement(settings)
+  end)
 end
 
 return config

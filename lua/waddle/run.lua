@@ -53,9 +53,20 @@ function run.script(text, chunk_name, name, argv)
   return value
 end
 
---- file(name, argv) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
--- line that begins with # is for the shell.
-function run.file(name, argv)
+-- A script may do all that a script can: ping, from any address. False when it cannot be confined as asked for.
+local function confined(settings)
+  local said, message = require("waddle.confine").apply(settings, {icmp = true, own_sockets = true})
+  if not said then
+    io.stderr:write("waddle: run: ", message, "\n")
+    return false
+  end
+  sys.log("info", said)
+  return true
+end
+
+--- file(name, argv [, confinement]) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
+-- line that begins with # is for the shell. `confinement`: what waddle.confine takes, applied once the file is read.
+function run.file(name, argv, confinement)
   local file, err = io.stdin, nil
   if name ~= "-" then
     file, err = io.open(name, "rb")
@@ -71,6 +82,9 @@ function run.file(name, argv)
   end
   if name ~= "-" then
     file:close()
+  end
+  if confinement and not confined(confinement) then
+    return USAGE
   end
   text = text:gsub("^#[^\n]*", "", 1)
   return run.script(text, name == "-" and "=stdin" or "@" .. name, name, argv)

@@ -1,0 +1,141 @@
+// The filter of system calls. It names what is denied and lets all else pass: which calls a prober makes is decided by glibc, OpenSSL, libcurl and
+// the kernel's age, and a list of those would break with an update of any of them; which calls it never needs does not change. Calls that a kernel
+// is yet to learn are therefore let through; systemd's SystemCallFilter=@system-service and the filters of container engines, which are kept by
+// others, deny those in the deployments that we ship.
+#include <errno.h>
+#include <linux/sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <ucontext.h>
+
+#include "runtime/confine.h"
+#include "runtime/log.h"
+#include "runtime/wd.h"
+
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1 // si_code of a signal that a filter sent; glibc 2.36 has no name for it
+#endif
+
+static const char *const denied[] = {
+  // other processes
+  "kcmp", "perf_event_open", "pidfd_getfd", "process_vm_readv", "process_vm_writev", "userfaultfd",
+#ifndef WADDLE_SANITIZED
+  "ptrace", // LeakSanitizer looks at its own process by it
+#endif
+  // mounts and namespaces
+  "chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root", "setns", "umount",
+  "umount2", "unshare",
+  // the kernel itself; io_uring does what this filter cannot see
+  "acct", "bpf", "delete_module", "finit_module", "init_module", "io_uring_setup", "ioperm", "iopl", "kexec_file_load", "kexec_load",
+  "lookup_dcookie", "modify_ldt", "quotactl", "quotactl_fd", "reboot", "swapoff", "swapon", "syslog", "vhangup",
+  // the machine's clock and name
+  "clock_settime", "clock_settime64", "sethostname", "setdomainname", "settimeofday", "stime",
+  // keys of other programs
+  "add_key", "keyctl", "request_key",
+  // devices, and files past the permissions of folders
+  "fanotify_init", "mknod", "mknodat", "open_by_handle_at",
+  // who the process is
+  "capset", "personality", "setfsgid", "setfsuid", "setgid", "setgroups", "setregid", "setresgid", "setresuid", "setreuid", "setuid",
+};
+
+static const char *const programs_too[] = {"execve", "execveat"};
+
+static const uint64_t namespaces[] = {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET};
+
+// Socket families below the highest one in use that are not: all but Unix, IPv4, IPv6 and netlink.
+static const int families[] = {0, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15};
+#define HIGHEST_FAMILY AF_NETLINK
+
+static struct {
+  int number;
+  const char *name;
+  atomic_bool told;
+} known[WD_COUNT(denied) + 8];
+
+// The processors for which we know where a system call's result goes. On others a denied call fails without a line in the log.
+#if defined(__x86_64__)
+#define RESULT(context) ((context)->uc_mcontext.gregs[REG_RAX])
+#elif defined(__aarch64__)
+#define RESULT(context) ((context)->uc_mcontext.regs[0])
+#endif
+
+#ifdef RESULT
+// The signal comes from the call itself, so this runs where that call stands and is not in the middle of anything else.
+static void on_denied(int signal, siginfo_t *info, void *context) {
+  (void)signal;
+  if (info->si_code != SYS_SECCOMP) return;
+  RESULT((ucontext_t *)context) = -EPERM;
+  for (size_t i = 0; i < WD_COUNT(known) && known[i].name; i++) {
+    if (known[i].number != info->si_syscall || atomic_exchange(&known[i].told, true)) continue;
+    wd_log(WD_LOG_WARNING, "seccomp: the system call %s was denied; this is said once", known[i].name);
+  }
+}
+
+static int install_handler(void) {
+  struct sigaction action = {.sa_sigaction = on_denied, .sa_flags = SA_SIGINFO};
+  return sigaction(SIGSYS, &action, NULL) ? errno : 0;
+}
+#define DENY SCMP_ACT_TRAP
+#else
+static int install_handler(void) {
+  return 0;
+}
+#define DENY SCMP_ACT_ERRNO(EPERM)
+#endif
+
+static size_t known_count;
+
+// The number of a call, noted for the log; negative where this processor has none of the name.
+static int note(const char *name) {
+  int number = seccomp_syscall_resolve_name(name);
+  if (number < 0) return number;
+  known[known_count].number = number;
+  known[known_count++].name = name;
+  return number;
+}
+
+static int deny_calls(scmp_filter_ctx filter, bool programs) {
+  int rc = 0;
+  for (size_t i = 0; i < WD_COUNT(denied) && !rc; i++) {
+    int number = note(denied[i]);
+    if (number >= 0) rc = seccomp_rule_add(filter, DENY, number, 0);
+  }
+  // A program is started in a child that blocks all signals until then: there the call has to fail by itself.
+  for (size_t i = 0; i < WD_COUNT(programs_too) && !rc && !programs; i++)
+    rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), seccomp_syscall_resolve_name(programs_too[i]), 0);
+  return rc;
+}
+
+static int deny_arguments(scmp_filter_ctx filter) {
+  int rc = 0, clone_call = note("clone"), socket_call = note("socket"), ioctl_call = note("ioctl");
+  // What clone3 is asked for cannot be seen by a filter; without it glibc and libuv use clone.
+  rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name("clone3"), 0);
+  for (size_t i = 0; i < WD_COUNT(namespaces) && !rc; i++)
+    rc = seccomp_rule_add(filter, DENY, clone_call, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+  for (size_t i = 0; i < WD_COUNT(families) && !rc; i++)
+    rc = seccomp_rule_add(filter, DENY, socket_call, 1, SCMP_A0_32(SCMP_CMP_EQ, (unsigned)families[i]));
+  if (!rc) rc = seccomp_rule_add(filter, DENY, socket_call, 1, SCMP_A0_32(SCMP_CMP_GT, HIGHEST_FAMILY));
+  // Typing into somebody's terminal.
+  if (!rc) rc = seccomp_rule_add(filter, DENY, ioctl_call, 1, SCMP_A1_32(SCMP_CMP_EQ, TIOCSTI));
+  return rc;
+}
+
+int wd_confine_seccomp(bool programs) {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+  if (!filter) return ENOMEM;
+  known_count = 0;
+  int rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
+  if (!rc) rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(EPERM));
+  if (!rc) rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+  if (!rc) rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); // a tree of comparisons in place of a chain
+  if (!rc) rc = deny_calls(filter, programs);
+  if (!rc) rc = deny_arguments(filter);
+  if (!rc) rc = -install_handler();
+  if (!rc) rc = seccomp_load(filter);
+  seccomp_release(filter);
+  return -rc;
+}
