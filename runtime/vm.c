@@ -55,6 +55,17 @@ struct text_call {
 // From here on a traceback tells how waddle came to run the script.
 #define RUNS_SCRIPTS "\n\tlua/waddle/run.lua:"
 
+// Replaces the text on top by what waddle.redact leaves of it: a message may quote a URL with its password.
+static void redact(lua_State *L) {
+  if (!strstr(lua_tostring(L, -1), "://")) return;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "waddle.redact");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "text");
+  lua_pushvalue(L, -3);
+  lua_call(L, 1, 1);
+}
+
 static int l_traceback(lua_State *L) {
   struct text_call *call = lua_touserdata(L, 1);
   if (lua_gettop(call->co) > 0 && lua_checkstack(call->co, 1)) {
@@ -66,6 +77,7 @@ static int l_traceback(lua_State *L) {
   push_message(L, 2);
   // A message that was caught and raised again brings its own traceback: that of where it happened.
   if (!strstr(lua_tostring(L, -1), "\nstack traceback:\n")) luaL_traceback(L, call->co, lua_tostring(L, -1), 0);
+  redact(L);
   const char *text = lua_tostring(L, -1);
   const char *ours = strstr(text, RUNS_SCRIPTS);
   call->out = strndup(text, ours ? (size_t)(ours - text) : strlen(text));

@@ -31,9 +31,20 @@ local function run_command(name, argv)
   return run.text(text, "=" .. path, name, argv)
 end
 
+-- Any user can read the command line of any process (ps): secrets in it are overwritten, now that we have them.
+local function hide_secrets(words)
+  if not table.concat(words, " "):find("[@:=]") then
+    return -- there is none, as in most
+  end
+  for i, text in pairs(require("waddle.redact").arguments(words)) do
+    require("waddle.core.confine").hide_argument(i, text)
+  end
+end
+
 local aliases = {["-h"] = "help", ["--help"] = "help", ["-V"] = "version", ["--version"] = "version"}
 
 return function(_, first, ...)
+  hide_secrets {first, ...}
   if first == nil then
     return run_command(sys.isatty(0) and sys.isatty(1) and "repl" or "agent", {})
   elseif first == "-e" then

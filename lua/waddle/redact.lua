@@ -79,6 +79,45 @@ function redact.target(text)
   return redact.text(text)
 end
 
+-- Flags whose value is a secret or may be one, and how it is hidden.
+local FLAGS = {}
+FLAGS["--user"] = function() return redact.MASK end
+FLAGS["--header"] = function(value)
+  local name = value:match("^%s*([^:%s]+)%s*:")
+  return name and redact.is_secret(name) and ("%s: %s"):format(name, redact.MASK) or redact.text(value)
+end
+FLAGS["-u"], FLAGS["-H"] = FLAGS["--user"], FLAGS["--header"]
+
+local function argument(word, before)
+  local flag, value = word:match("^(%-%-[%w-]+)=(.*)$")
+  if not flag then
+    flag, value = word:match("^(%-[uH])(.+)$")
+  end
+  if FLAGS[before] then
+    return FLAGS[before](word)
+  elseif FLAGS[flag] then
+    return word:sub(1, #word - #value) .. FLAGS[flag](value)
+  elseif word:find("%s") then
+    return redact.text(word)
+  elseif value then
+    return word:sub(1, #word - #value) .. redact.target(value)
+  end
+  return redact.target(word)
+end
+
+--- What others may see of a command line.
+-- @param words list of its words. @return {[i] = text}: for each word with a secret in it, the word without.
+function redact.arguments(words)
+  local hidden = {}
+  for i, word in ipairs(words) do
+    local shown = argument(word, words[i - 1])
+    if shown ~= word then
+      hidden[i] = shown
+    end
+  end
+  return hidden
+end
+
 --- Copies a table of headers (name to value, or name to list of values) with the values of secret ones hidden and the
 -- URLs in the others redacted. @return a new table.
 function redact.headers(headers)
