@@ -210,7 +210,8 @@ local function read_auth(settings)
   for name, field in pairs(secrets) do
     auth[field] = settings[name].value
     if auth[field] == "" then
-      fail(name:upper(), "is empty, %s needs it (%s)", kind, given.place)
+      local from = settings[name]
+      fail(from.source == "default" and name:upper() or from.place, "is empty, %s needs it (%s)", kind, given.place)
     end
   end
   return auth
