@@ -103,6 +103,13 @@ layers() {
     done
 }
 
+# A command line that a shell reads, in the program and its scripts; os.execute and io.popen are for people's own scripts.
+shells() {
+  grep -E '(^|[^A-Za-z0-9_])(system|popen|execl|execlp|execle)[[:blank:]]*\(' "$code" || true
+  scripts=$(printf '%s\n' "$written" | grep -E '^(lua|scripts)/.*[.]lua$' || true)
+  [ -z "$scripts" ] || grep -nE '(os[.]execute|io[.]popen)[[:blank:]]*[("{[]' $scripts /dev/null | grep -vE ':[0-9]+:[[:blank:]]*--' || true
+}
+
 without_pragma() {
   for header in $(printf '%s\n' "$sources" | grep '\.h$'); do
     grep -q '^#pragma once$' "$header" || echo "$header"
@@ -117,6 +124,7 @@ rule "<curl/...> is included by the transfer files only" "$(includes curl/ "$cur
 rule "<openssl/...> is included by the TLS and certificate files only" "$(includes openssl/ "$openssl_files")"
 rule "a file includes only its own layer and lower ones" "$(layers)"
 rule "a header has #pragma once" "$(without_pragma)"
+rule "no shell is ever run" "$(shells)"
 rule "structs have no typedef" "$(grep -E 'typedef[[:blank:]]+struct' "$code")"
 rule "a file has at most 500 lines" "$(wc -l $written /dev/null | awk '$2 != "total" && $1 > 500 { print $2 ": " $1 " lines" }')"
 rule "no blank at the end of a line" "$(grep -nE '[[:blank:]]+$' $texts /dev/null)"

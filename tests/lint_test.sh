@@ -74,6 +74,23 @@ plant probes/tcp.c <<'C'
 C
 expect 'probes/tcp.c:1:#include <lua.h>'
 
+plant probes/icmp.c <<'C'
+int ping(const char *host) { return system(host); }
+C
+expect 'probes/icmp.c:1:int ping'
+
+plant runtime/loop.c <<'C'
+// popen(x) in a comment, and wd_filesystem(x), are fine
+int wd_filesystem(int x) { return x; }
+C
+expect ''
+
+plant lua/ping.lua <<'LUA'
+-- os.execute(x) in a comment is fine
+return function(host) return os.execute("ping " .. host) end
+LUA
+expect 'lua/ping.lua:2:return'
+
 plant runtime/vm.c <<'C'
 int again(lua_State *L) { return lua_resume(L); }
 C

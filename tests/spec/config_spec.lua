@@ -104,6 +104,26 @@ describe("config.load", function()
     fails("AUTH_JWT: has a line break", { AUTH_TYPE = "jwt", AUTH_JWT = "a\r\nX-Evil: 1" })
   end)
 
+  it("reads what the agent gives up, each part auto, on or off", function()
+    assert.same({ drop_capabilities = "auto", no_new_privs = "auto", seccomp = "auto", landlock = "auto", programs = false, core_dumps = false, writable = {} },
+      assert(load()).confinement)
+    local loaded = assert(load({ SECCOMP = "off", LANDLOCK = "yes", CORE_DUMPS = "1", WRITABLE = "/a, /b" }, { landlock = "Auto", programs = "on", writable = { "/c" } },
+      '{"no_new_privs": true, "drop_capabilities": false, "seccomp": "on"}')).confinement
+    assert.same({ drop_capabilities = "off", no_new_privs = "on", seccomp = "off", landlock = "auto", programs = true, core_dumps = true, writable = { "/c" } }, loaded)
+    fails('SECCOMP: expected auto, on or off, got "maybe"', { SECCOMP = "maybe" })
+    fails('WRITABLE, item 2: expected a path from the root, such as /var/lib/waddle, got "b"', { WRITABLE = "/a,b" })
+    fails("/etc/w.json: landlock: expected auto, on or off, got 5", {}, {}, '{"landlock": 5}')
+  end)
+
+  it("gives the same to a script, of flags and environment alone", function()
+    local given = assert(config.confinement { env = function(name) return ({ SECCOMP = "off", LANDLOCK = "off" })[name] end, flags = { landlock = "on" } })
+    assert.equal("off", given.seccomp)
+    assert.equal("on", given.landlock)
+    local none, message = config.confinement { env = function() end, flags = { programs = "some" } }
+    assert.is_nil(none)
+    assert.matches("^%-%-programs: expected true or false", message)
+  end)
+
   it("takes a site file by WADDLE_SITE or a .lua --config-file", function()
     assert.equal("/etc/waddle/site.lua", assert(load { WADDLE_SITE = "/etc/waddle/site.lua" }).site)
     assert.is_nil(assert(load { WADDLE_SITE = "" }).site)
