@@ -33,6 +33,19 @@ describe("examples/", function()
   setup(function() place = pages.open() end)
   teardown(function() place.stop() end)
 
+  it("the systemd unit allows the system calls by which the agent confines itself: its filter would end the agent otherwise", function()
+    local unit, allowed = read("examples/deploy/waddle.service"), {}
+    for line in unit:gmatch("\nSystemCallFilter=([^\n]*)") do
+      for name in line:gmatch("%S+") do
+        allowed[name] = true
+      end
+    end
+    for _, name in ipairs {"@system-service", "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"} do
+      assert.is_true(allowed[name], name)
+    end
+    assert.matches("\nSystemCallErrorNumber=EPERM\n", unit)
+  end)
+
   it("scenario.lua passes where the shop is well", function()
     local out, code = place.run("waddle run examples/scenario.lua http://127.0.0.1:8088")
     assert.equal(0, code, out)
