@@ -48,7 +48,11 @@ static void got(lua_State *L, int index, char *out, size_t room) {
 
 static void fail(struct reader *r, const struct wd_field *f, int index, const char *why) {
   char expected[400], came[80];
-  got(r->L, index, came, sizeof(came));
+  // A text in place of a table may be the secret that belonged into it: auth = "token".
+  if (f->type == WD_T_TABLE && lua_type(r->L, index) == LUA_TSTRING)
+    snprintf(came, sizeof(came), "a string");
+  else
+    got(r->L, index, came, sizeof(came));
   if (why) {
     wd_vm_error(r->L, "%s: field '%s%s': %s, got %s", r->function, r->path, f->name, why, came);
   } else {
