@@ -20,9 +20,12 @@ int wd_confine_no_dump(void);
 // out. Without `programs` no program can be started. Needs wd_confine_no_new_privs. ENOSYS or EOPNOTSUPP where the kernel has no Landlock.
 int wd_confine_landlock(const char *const *paths, size_t count, bool programs);
 
-// From here on the system calls that a prober never needs fail with EPERM, each with one line in the log; those that start programs fail,
-// too, without a line, unless `programs`. Needs wd_confine_no_new_privs.
+// From here on the system calls that a prober never needs fail with EPERM, each with one line in the log (wd_confine_report); those that
+// start programs fail, too, without a line, unless `programs`. Needs wd_confine_no_new_privs.
 int wd_confine_seccomp(bool programs);
+
+// Writes the lines about calls that were denied since it was called last; to be called once per pass of the loop.
+void wd_confine_report(void);
 
 // The arguments of main, for wd_confine_hide_argument.
 void wd_confine_arguments(int argc, char **argv);

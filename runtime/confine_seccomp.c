@@ -53,8 +53,12 @@ static const int families[] = {0, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15};
 static struct {
   int number;
   const char *name;
-  atomic_bool told;
+  atomic_int state;
 } known[WD_COUNT(denied) + 8];
+
+enum { QUIET, DENIED, TOLD };
+
+static atomic_bool news; // some call is DENIED and not yet TOLD
 
 // The processors for which we know where a system call's result goes. On others a denied call fails without a line in the log.
 #if defined(__x86_64__)
@@ -64,14 +68,14 @@ static struct {
 #endif
 
 #ifdef RESULT
-// The signal comes from the call itself, so this runs where that call stands and is not in the middle of anything else.
+// The log is not for signal handlers: it is told at the end of the loop's pass.
 static void on_denied(int signal, siginfo_t *info, void *context) {
   (void)signal;
   if (info->si_code != SYS_SECCOMP) return;
   RESULT((ucontext_t *)context) = -EPERM;
   for (size_t i = 0; i < WD_COUNT(known) && known[i].name; i++) {
-    if (known[i].number != info->si_syscall || atomic_exchange(&known[i].told, true)) continue;
-    wd_log(WD_LOG_WARNING, "seccomp: the system call %s was denied; this is said once", known[i].name);
+    int quiet = QUIET;
+    if (known[i].number == info->si_syscall && atomic_compare_exchange_strong(&known[i].state, &quiet, DENIED)) atomic_store(&news, true);
   }
 }
 
@@ -86,6 +90,16 @@ static int install_handler(void) {
 }
 #define DENY SCMP_ACT_ERRNO(EPERM)
 #endif
+
+void wd_confine_report(void) {
+  if (!atomic_load_explicit(&news, memory_order_relaxed)) return;
+  atomic_store(&news, false);
+  for (size_t i = 0; i < WD_COUNT(known) && known[i].name; i++) {
+    int was = DENIED;
+    if (!atomic_compare_exchange_strong(&known[i].state, &was, TOLD)) continue;
+    wd_log(WD_LOG_WARNING, "seccomp: the system call %s was denied; this is said once", known[i].name);
+  }
+}
 
 static size_t known_count;
 

@@ -94,6 +94,7 @@ int main(int argc, char **argv) {
   while (vm.live_count) {
     wd_loop_pass(&loop, WD_NONE);
     wd_signals_deliver(&vm);
+    wd_confine_report();
   }
   wd_signals_close();
   int code = exit_code_of(&vm);

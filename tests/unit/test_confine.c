@@ -106,6 +106,9 @@ static void filter_body(void) {
 #ifndef WADDLE_SANITIZED
   MUST(denied(syscall(SYS_ptrace, 0, 0, NULL, NULL)));
 #endif
+  wd_confine_report();
+  MUST(denied(syscall(SYS_mount, NULL, NULL, NULL, 0, NULL)));
+  wd_confine_report();
   MUST(lines_with("the system call mount was denied") == 1);
   MUST(lines_with("the system call socket was denied") == 1);
   MUST(lines_with("the system call clone was denied") == 1);
