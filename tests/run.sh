@@ -84,6 +84,7 @@ fi
 status=0
 # In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT, the tests must not.
 export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running"
+# shellcheck disable=SC2086 # a command and its options
 env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} ${WADDLE_UNDER:-} "$waddle" run tests/busted.lua "$@" &
 tests=$!
 wait $tests || status=$?
