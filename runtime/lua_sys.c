@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -117,6 +118,14 @@ static int l_random(lua_State *L) {
   return 1;
 }
 
+// file_stamp(path) -> text that changes when the file is written or becomes another one, nil when there is none
+static int l_file_stamp(lua_State *L) {
+  struct stat s;
+  if (stat(luaL_checkstring(L, 1), &s)) return 0;
+  lua_pushfstring(L, "%I:%I:%I.%d", (lua_Integer)s.st_ino, (lua_Integer)s.st_size, (lua_Integer)s.st_mtim.tv_sec, (int)s.st_mtim.tv_nsec);
+  return 1;
+}
+
 static int l_pid(lua_State *L) {
   lua_pushinteger(L, getpid());
   return 1;
@@ -157,7 +166,7 @@ int wd_open_sys(lua_State *L) {
     {"env", l_env},           {"exit", l_exit},       {"uname", l_uname},   {"hostname", l_hostname}, {"isatty", l_isatty},
     {"columns", l_columns},   {"time", l_time},       {"random", l_random}, {"timestamp", l_timestamp}, {"pid", l_pid},
     {"suspended", l_suspended}, {"signal", wd_signals_l_wait}, {"virtual_clock", l_virtual_clock}, {"log", l_log}, {"log_level", l_log_level},
-    {"trim", l_trim},
+    {"trim", l_trim},         {"file_stamp", l_file_stamp},
     {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;

@@ -7,7 +7,9 @@ local config = require "waddle.config"
 local confine = require "waddle.confine"
 local core = require "waddle.core"
 local device = require "waddle.device"
+local json = require "waddle.json"
 local redact = require "waddle.redact"
+local reload = require "waddle.reload"
 local runner = require "waddle.runner"
 local show = require "waddle.show"
 local site = require "waddle.site"
@@ -41,29 +43,11 @@ local function check_targets(targets)
   end
 end
 
--- Runs the text of a site file, which declares targets, transforms and sinks. nil and a message with file:line when it fails.
-local function load_site(path, text)
-  local chunk, err = load(text, "@" .. path, "t", require("waddle.env").new())
-  if not chunk then
-    return nil, err
-  end
-  local trace
-  local ok, failure = xpcall(chunk, function(e)
-    trace = debug.traceback(tostring(e), 2)
-    return tostring(e)
-  end)
-  if not ok then
-    log("debug", "%s", trace)
-    return nil, failure
-  end
-  return site.declared()
-end
-
 local function control_commands(state)
   return {
     status = function()
-      return {version = core.version, uptime_s = task.now() - state.started, targets = #state.runner.rows, runs = state.runner.counts,
-        running = state.runner.places.taken, upload = state.uploader:status()}
+      return {version = core.version, uptime_s = task.now() - state.started, targets = state.runner:size(), runs = state.runner.counts,
+        running = state.runner.places.taken, upload = state.uploader:status(), reloads = state.reloads}
     end,
     stats = core.stats,
   }
@@ -91,7 +75,12 @@ local function watch_signals(state)
   return task.spawn(function()
     local signal = sys.signal()
     while signal == "HUP" do
-      log("warning", "SIGHUP: the configuration is read at the start only, restart waddle to change it")
+      if state.reloader then
+        state.hangup = true
+        task.wake(state.reloader)
+      else
+        log("warning", "SIGHUP: nothing to reload, the targets run once")
+      end
       signal = sys.signal()
     end
     state.signal = signal
@@ -180,32 +169,48 @@ local function describe_period(settings, scheduled)
   return settings.period and ("every %g s"):format(settings.period) or scheduled and "on their schedules" or "once"
 end
 
--- The runner with the configured targets and those of the site that are of a type that runs (a probe function is of no type); nil and a
--- message for what cannot be run.
-local function build_runner(state, settings, declared)
-  local sinks = {site.put_into(state.uploader)}
-  table.move(declared.sinks, 1, #declared.sinks, 2, sinks)
-  state.runner = runner.new {transforms = declared.transforms, on_change = declared.on_change, sinks = sinks,
-    concurrency = settings.concurrency or declared.limits.concurrency,
-    concurrency_per_host = settings.concurrency_per_host or declared.limits.concurrency_per_host}
-  local targets = settings.targets
-  settings.targets = nil -- the runner has them
-  for _, list in ipairs {targets, declared.targets} do
-    for _, target in ipairs(list) do
-      local wanted = list == targets or not target.test_type or settings.types[target.test_type]
-      local added, message = true, nil
-      if wanted then
-        added, message = state.runner:add(target, settings.period)
-      end
-      if not added then
-        return nil, ("%s: target %s: %s"):format(target.place or settings.site, target.target, message)
-      end
+local NOTHING = {targets = {}, limits = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
+
+-- The configured targets, and those of the site that are of a type that runs (a probe function is of no type).
+local function wanted_targets(settings, declared)
+  local wanted = {}
+  for _, target in ipairs(settings.targets) do
+    wanted[#wanted + 1] = {target = target, every = settings.period}
+  end
+  for _, target in ipairs(declared.targets) do
+    if not target.test_type or settings.types[target.test_type] then
+      wanted[#wanted + 1] = {target = target, every = settings.period}
     end
   end
+  return wanted
+end
+
+-- What a runner is made with. Our own sinks are the same all along: the manager's first, then those of the site, then the others.
+local function runner_options(state, settings, declared)
+  local sinks = {state.own_sinks[1]}
+  table.move(declared.sinks, 1, #declared.sinks, 2, sinks)
+  table.move(state.own_sinks, 2, #state.own_sinks, #sinks + 1, sinks)
+  return {transforms = declared.transforms, on_change = declared.on_change, sinks = sinks,
+    concurrency = settings.concurrency or declared.limits.concurrency,
+    concurrency_per_host = settings.concurrency_per_host or declared.limits.concurrency_per_host}
+end
+
+-- The runner with its targets; nil and a message for what cannot be run.
+local function build_runner(state, settings, declared)
+  state.own_sinks = {site.put_into(state.uploader)}
+  state.runner = runner.new(runner_options(state, settings, declared))
+  for _, wanted in ipairs(wanted_targets(settings, declared)) do
+    local added, message = state.runner:add(wanted.target, wanted.every)
+    if not added then
+      return nil, ("%s: target %s: %s"):format(wanted.target.place or settings.site, wanted.target.target, message)
+    end
+  end
+  settings.targets = nil -- the runner has them
   site.forget()
   local scheduled = settings.period ~= nil or state.runner:has_schedule()
-  sinks[#sinks + 1] = reporter(state, scheduled)
-  sinks[#sinks + 1] = require("waddle.scenario").observe
+  table.insert(state.own_sinks, reporter(state, scheduled))
+  table.insert(state.own_sinks, require("waddle.scenario").observe)
+  state.runner.pipeline:replace(runner_options(state, settings, declared))
   return state.runner, scheduled
 end
 
@@ -237,10 +242,8 @@ local function give_up(settings)
   return said, message
 end
 
-local NOTHING = {targets = {}, limits = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}}
-
--- Reads everything that can be wrong; gives the state, settings and whether there is a schedule, or nil and a message.
-local function prepare(input, state)
+-- Reads the configuration, and the text of the site file where there is one; nil and a message.
+local function read(input)
   local settings, warnings = config.load(input)
   if not settings then
     return nil, warnings
@@ -252,13 +255,29 @@ local function prepare(input, state)
   local wrong = check_targets(settings.targets)
   if wrong then
     return nil, wrong
+  elseif not settings.site then
+    return settings
   end
-  local text, err
-  if settings.site then
-    text, err = config.read_file(settings.site) -- who owns it may keep it from a process without rights
-    if not text then
-      return nil, err
+  local text, err = config.read_file(settings.site) -- who owns it may keep it from a process without rights
+  return text and settings, text or err
+end
+
+-- Secrets are hidden once they were read: what was asked for once is remembered.
+local function remembering(env)
+  local known = {}
+  return function(name)
+    if known[name] == nil then
+      known[name] = env(name) or false
     end
+    return known[name] or nil
+  end
+end
+
+-- Reads everything that can be wrong; gives the settings and whether there is a schedule, or nil and a message.
+local function prepare(input, state)
+  local settings, text = read(input)
+  if not settings then
+    return nil, text
   end
   local confined, obstacle = give_up(settings)
   if not confined then
@@ -266,10 +285,12 @@ local function prepare(input, state)
   end
   local declared = NOTHING
   if text then
-    declared, err = load_site(settings.site, text)
-    if not declared then
+    local err
+    state.site, err = reload.run_site(state.home, settings.site, text)
+    if not state.site then
       return nil, err
     end
+    declared = state.site.declared
   end
   local ok, uploader = pcall(require("waddle.upload").open, {url = settings.manager_url, auth = settings.auth,
     device = device.detect(settings.device, sys), spool = "none"})
@@ -285,19 +306,60 @@ local function prepare(input, state)
   return settings, scheduled
 end
 
+-- Where the uploads go and what the process may do is settled for its life.
+local FIXED = {MANAGER_URL = "manager_url", ["the credentials"] = "auth", ["the device's names"] = "device", ["what the agent gives up"] = "confinement"}
+
+local function warn_of_fixed(old, new)
+  for what, field in pairs(FIXED) do
+    if json.encode {old[field]} ~= json.encode {new[field]} then
+      log("warning", "reload: %s changed: that needs a restart", what)
+    end
+  end
+end
+
+-- Follows the configuration while the agent runs on a schedule.
+local function watch_configuration(state, input, settings)
+  state.read = function() return read(input) end
+  state.apply = function(new, declared)
+    declared = declared or NOTHING
+    local options = runner_options(state, new, declared)
+    options.targets = wanted_targets(new, declared)
+    local counts, message = state.runner:reload(options)
+    if counts then
+      warn_of_fixed(settings, new)
+      state.uploaders = table.move(declared.uploaders, 1, #declared.uploaders, 2, {state.uploader})
+    end
+    return counts, message
+  end
+  state.reloader = reload.watch(state)
+end
+
 --- run{flags=, env=function(name), layout=} -> exit code. `flags` as config.load takes them.
 function agent.run(input)
-  local state = {results = {}, layout = input.layout, started = task.now()}
+  local state = {results = {}, layout = input.layout, started = task.now(), home = task.current(), reloads = {done = 0, failed = 0}}
+  input = {env = remembering(input.env), flags = input.flags}
+  state.files = reload.files {input.flags.config_file or "", input.env "WADDLE_SITE" or ""}
   state.watcher = watch_signals(state)
   task.sleep(0) -- lets it begin to wait: from here on a signal is a clean stop, also while the site file is read
-  local watching <close> = setmetatable({}, {__close = function() state.watcher:cancel() end}) -- luacheck: ignore 211
+  local watching <close> = setmetatable({}, {__close = function() -- luacheck: ignore 211
+    state.watcher:cancel()
+    if state.reloader then
+      state.reloader:cancel()
+    end
+    if state.site then
+      state.site.close()
+    end
+  end})
   local settings, scheduled = prepare(input, state)
   local uploader <close> = state.uploader -- luacheck: ignore 211
   if not settings then
     return fail(scheduled)
   end
-  log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, #state.runner.rows, describe_period(settings, scheduled),
+  log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, state.runner:size(), describe_period(settings, scheduled),
     settings.manager_url)
+  if scheduled then
+    watch_configuration(state, input, settings)
+  end
   local control <close> = scheduled and open_control(state) or nil -- luacheck: ignore 211
   local drained = work(state, scheduled)
   if not scheduled then

@@ -138,7 +138,7 @@ local function work(self, feed)
       give(self, feed)
     end
     feed.full = false
-    if not task.alone() then
+    if feed.last or not task.alone() then
       return
     end
     feed.idle = task.current()
@@ -215,6 +215,28 @@ end
 -- there is no schedule to keep.
 function methods:be_patient(yes)
   self.patient = yes
+end
+
+--- forget(place): what the target with that number was like is no matter any more.
+function methods:forget(place)
+  self.before[place] = nil
+end
+
+--- replace{transforms=, sinks=, on_change=}: for what is emitted from now on. A sink that is not among them gets what waits for it, and then nothing.
+function methods:replace(lists)
+  local stays = {}
+  self.transforms, self.sinks, self.on_change = lists.transforms, lists.sinks, lists.on_change
+  for _, sink in ipairs(self.sinks) do
+    stays[sink] = true
+  end
+  for sink, feed in pairs(self.feeds) do
+    if not stays[sink] then
+      self.feeds[sink], feed.last = nil, true
+      if feed.idle then
+        task.wake(feed.idle)
+      end
+    end
+  end
 end
 
 --- emit(row, result): yields while transforms and on_change do; for sinks only when it is to be patient. `row` is {target=, place=

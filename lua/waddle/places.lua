@@ -86,6 +86,11 @@ function methods:leave(host)
   end
 end
 
+--- limit(most, most_per_host): as for new, from now on.
+function methods:limit(most, most_per_host)
+  self.most, self.most_per_host = most, most_per_host
+end
+
 --- full(id, host) -> what keeps somebody waiting, for people: "256 are in flight", "8 to db.test are in flight".
 function methods:full(id, host)
   if host and self.most_per_host and not self.holds[id] then

@@ -11,6 +11,7 @@ local places = require "waddle.places"
 local rows = require "waddle.rows"
 local scenario = require "waddle.scenario"
 local schedule = require "waddle.schedule"
+local swap = require "waddle.swap"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
 
@@ -233,7 +234,9 @@ end
 function begin(self, id, host)
   local planned = self.waiting[id] or nil
   self.waiting[id] = nil
-  if blacked_out(self, id) then
+  if not self.plans[id] then -- removed while it waited
+    return false
+  elseif blacked_out(self, id) then
     skip(self, id, "blackout")
     return false
   end
@@ -385,6 +388,31 @@ function methods:stop()
   if self.owner then
     task.wake(self.owner)
   end
+end
+
+--- reload{targets={{target=, every=}...}, transforms=, sinks=, on_change=, concurrency=, concurrency_per_host=} -> how many were kept, changed, added and
+-- removed (waddle.swap), or nil and a message when one of the targets is wrong: then all is as it was. While forever() runs.
+function methods:reload(opts)
+  local counts, message = swap.apply(self, opts.targets, runner.read)
+  if not counts then
+    return nil, message
+  end
+  self.pipeline:replace(opts)
+  self.places:limit(opts.concurrency or MOST_AT_ONCE, opts.concurrency_per_host)
+  for _, id in ipairs(counts.started) do
+    admit(self, id)
+  end
+  task.wake(self.owner)
+  return counts
+end
+
+--- size() -> how many targets there are.
+function methods:size()
+  local n = 0
+  for id = 1, #self.rows do
+    n = n + (self.plans[id] and 1 or 0)
+  end
+  return n
 end
 
 --- drain([seconds]) -> whether all results have gone through all sinks; without a limit it waits until they have.

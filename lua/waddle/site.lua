@@ -14,9 +14,10 @@ local site = {}
 local FLUSH_S = 5 -- for what an uploader among the sinks has not sent when the targets have run
 
 -- What has been declared so far, and the defaults and group names that hold at this place of the file.
-local declared = {
-  targets = rows.new(), limits = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil},
-}
+local function nothing()
+  return {targets = rows.new(), limits = {}, names = {}, transforms = {}, sinks = {}, uploaders = {}, on_change = {}, scope = {options = {}, path = nil}}
+end
+local declared = nothing()
 
 local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, labels = true}
 
@@ -207,16 +208,16 @@ local function collect(what, list)
     if type(fn) ~= "function" then
       fail(("%s: expected a function, got %s"):format(what, type(fn)))
     end
-    list[#list + 1] = fn
+    table.insert(declared[list], fn)
   end
 end
 
 --- transform(function(result) return result end): every result goes through it; nil drops it, several
 -- tables split it.
-site.transform = collect("transform", declared.transforms)
+site.transform = collect("transform", "transforms")
 
 --- on_change(function(result, before) end): called when a target begins to fail or to succeed.
-site.on_change = collect("on_change", declared.on_change)
+site.on_change = collect("on_change", "on_change")
 
 --- put_into(uploader) -> sink: puts the results of runs that took place, and logs what is not taken.
 function site.put_into(uploader)
@@ -272,6 +273,13 @@ end
 local function print_line(result)
   io.write(require("waddle.show").line(result, require("waddle.cli").layout()), "\n")
   io.flush()
+end
+
+--- begin_anew([before]) -> what was declared until now: from here on nothing is, or what an earlier call gave.
+function site.begin_anew(before)
+  local old = declared
+  declared = before or nothing()
+  return old
 end
 
 --- forget(): the declared targets are no longer kept here, a runner has them.

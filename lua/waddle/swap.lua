@@ -1,0 +1,132 @@
+-- Other targets for a runner (waddle.runner) that runs. Targets are known again by their names.
+-- What must hold: one that has stayed as it was notices nothing; one that has changed keeps its number, and with it its place in time, what it waits
+-- for and its last result; nothing is changed when one of the new ones is wrong. A run that is going on ends as it began.
+
+local rows = require "waddle.rows"
+
+local swap = {}
+
+local DEEPEST = 8 -- tables in tables; deeper ones are taken for different
+
+local function equal(a, b, depth)
+  if rawequal(a, b) then
+    return true
+  elseif type(a) ~= "table" or type(b) ~= "table" or getmetatable(a) or getmetatable(b) or depth > DEEPEST then
+    return math.type(a) == math.type(b) and a == b
+  end
+  for key, value in next, a do
+    if not equal(value, b[key], depth + 1) then
+      return false
+    end
+  end
+  for key in next, b do
+    if a[key] == nil then
+      return false
+    end
+  end
+  return true
+end
+
+-- What a target is, without where it was declared. Settings in rows lack the name.
+local function is_same(a, b)
+  for _, key in ipairs {"probe", "target", "name", "host", "port", "test_type"} do
+    if a[key] ~= b[key] then
+      return false
+    end
+  end
+  local settings = {}
+  for key, value in next, b.settings do
+    settings[key] = key ~= "name" and value or nil
+  end
+  return equal(a.args, b.args, 0) and equal(a.settings, settings, 0)
+end
+
+-- By name, the numbers of the targets that run, the first one last.
+local function numbers_by_name(self)
+  local by_name = {}
+  for id = #self.rows, 1, -1 do
+    if self.plans[id] then
+      local name = self.rows[id].name
+      by_name[name] = by_name[name] or {}
+      table.insert(by_name[name], id)
+    end
+  end
+  return by_name
+end
+
+-- Numbers that nobody has and nothing still goes by, the first one last.
+local function free_numbers(self)
+  local free = {}
+  for id = #self.rows, 1, -1 do
+    if not self.plans[id] and not self.runs[id] and self.waiting[id] == nil then
+      free[#free + 1] = id
+    end
+  end
+  return free
+end
+
+-- Which number each of the new targets has; numbers beyond the last one are new.
+local function number(self, targets)
+  local by_name, free, last, ids, of = numbers_by_name(self), free_numbers(self), #self.rows, {}, {}
+  for i, entry in ipairs(targets) do
+    local known = by_name[entry.target.name]
+    ids[i] = known and table.remove(known)
+  end
+  for i = 1, #targets do
+    if not ids[i] then
+      ids[i] = table.remove(free) or last + 1
+      last = math.max(last, ids[i])
+    end
+    of[ids[i]] = i
+  end
+  return of, last
+end
+
+-- plan_all(targets, read) -> plans | nil, message: what each of {target=, every=} says about when it runs (`read` is runner.read).
+local function plan_all(targets, read)
+  local plans = {}
+  for i, entry in ipairs(targets) do
+    local plan, message = read(entry.target, entry.every)
+    if not plan then
+      return nil, ("%s: target %s: %s"):format(entry.target.place or "?", entry.target.target, message)
+    end
+    plans[i] = plan
+  end
+  return plans
+end
+
+--- swap.apply(runner, {{target=, every=}...}, read) -> {kept=, changed=, added=, removed=, started={number...}} | nil, message. `read` is
+-- runner.read. `started` are those without a schedule that are new or other than they were: they are to run once.
+function swap.apply(self, targets, read)
+  local planned, message = plan_all(targets, read)
+  if not planned then
+    return nil, message
+  end
+  local of, last = number(self, targets)
+  local list, plans, keep, counts = rows.new(), {}, {}, {kept = 0, changed = 0, added = 0, removed = 0, started = {}}
+  for id = 1, last do
+    local before, i = self.rows[id], of[id]
+    local was = before and self.plans[id]
+    local after = i and targets[i].target or before
+    local same = was and i and is_same(before, after) and equal(was, planned[i], 0)
+    list[id] = after
+    plans[id] = i and planned[i] or nil
+    keep[id] = was and i and equal(was.spec, planned[i].spec, 0) or nil
+    local count = not i and (was and "removed") or i and (not was and "added" or same and "kept" or "changed")
+    if count then
+      counts[count] = counts[count] + 1
+    end
+    if not i or not was then
+      self.after[id] = nil
+      self.pipeline:forget(id)
+    end
+    if i and not plans[id].spec and not same and not self.runs[id] and self.waiting[id] == nil then
+      table.insert(counts.started, id)
+    end
+  end
+  self.rows, self.plans, self.plan_of = list, plans, {}
+  self.dues:swap(plans, keep, last)
+  return counts
+end
+
+return swap
