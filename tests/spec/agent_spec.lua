@@ -338,7 +338,7 @@ describe("a schedule", function()
     assert.is_true(require("waddle.task").now() - t0 < 2)
   end)
 
-  it("goes on without targets, and ignores SIGHUP but for a word", function()
+  it("goes on without targets, and reloads that on SIGHUP", function()
     local m <close> = assert(manager.start {})
     local a = scheduled(m, {})
     spec.eventually(function() return a:err():find "0 targets, every 0.2 s" end, 10)
