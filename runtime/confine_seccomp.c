@@ -3,7 +3,7 @@
 // is yet to learn are therefore let through; systemd's SystemCallFilter=@system-service and the filters of container engines, which are kept by
 // others, deny those in the deployments that we ship.
 #include <errno.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdatomic.h>
