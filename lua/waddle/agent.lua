@@ -215,8 +215,9 @@ local function build_runner(state, settings, declared)
 end
 
 -- Whether a target pings, and whether by a socket of its own; a site file may do both.
-local function icmp_needs(settings)
-  local needs = {icmp = settings.site ~= nil, own_sockets = settings.site ~= nil}
+local function icmp_needs(settings, site_text)
+  local pings = site_text ~= nil and confine.may_ping(site_text)
+  local needs = {icmp = pings, own_sockets = pings}
   for _, target in ipairs(settings.targets) do
     if target.test_type == "icmp" then
       local options = target.args[2] or {}
@@ -228,11 +229,11 @@ local function icmp_needs(settings)
 end
 
 -- Gives up what the agent does not need; before anything of the site file runs. nil and a message when that is not possible as configured.
-local function give_up(settings)
+local function give_up(settings, site_text)
   for _, name in ipairs(config.SECRET_VARIABLES) do
     require("waddle.core.confine").hide_variable(name)
   end
-  local needs = icmp_needs(settings)
+  local needs = icmp_needs(settings, site_text)
   local socket = require("waddle.control").path()
   needs.writable = socket and {socket:match("^(.*)/[^/]*$")} or nil
   local said, message = confine.apply(settings.confinement, needs)
@@ -279,7 +280,7 @@ local function prepare(input, state)
   if not settings then
     return nil, text
   end
-  local confined, obstacle = give_up(settings)
+  local confined, obstacle = give_up(settings, text)
   if not confined then
     return nil, obstacle
   end

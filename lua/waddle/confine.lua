@@ -135,6 +135,16 @@ local function writable(settings, also)
   return folders
 end
 
+--- Whether a script may ping: it names icmp, or takes in other files, which may.
+function confine.may_ping(text)
+  for _, word in ipairs {"icmp", "dofile", "loadfile", "require"} do
+    if text:find(word, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
 --- Gives up what the settings say. To be called once, before anything that starts a thread.
 -- @param settings {drop_capabilities=, no_new_privs=, seccomp=, landlock= ("auto", "on" or "off" each), programs=, core_dumps= (boolean),
 --   writable= (list of paths)}, as config.confinement gives them

@@ -53,9 +53,11 @@ function run.script(text, chunk_name, name, argv)
   return value
 end
 
--- A script may do all that a script can: ping, from any address. False when it cannot be confined as asked for.
-local function confined(settings)
-  local said, message = require("waddle.confine").apply(settings, {icmp = true, own_sockets = true})
+-- False when the script cannot be confined as asked for.
+local function confined(settings, text)
+  local confine = require "waddle.confine"
+  local pings = confine.may_ping(text)
+  local said, message = confine.apply(settings, {icmp = pings, own_sockets = pings})
   if not said then
     io.stderr:write("waddle: run: ", message, "\n")
     return false
@@ -83,7 +85,7 @@ function run.file(name, argv, confinement)
   if name ~= "-" then
     file:close()
   end
-  if confinement and not confined(confinement) then
+  if confinement and not confined(confinement, text) then
     return USAGE
   end
   text = text:gsub("^#[^\n]*", "", 1)

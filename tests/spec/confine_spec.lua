@@ -211,13 +211,14 @@ describe("ping after the rights are gone", function()
   -- A network whose ping sockets are for nobody, as it is made: root has raw sockets there.
   local raw = "unshare --net sh -c 'ip link set lo up && exec \"$@\"' sh"
 
-  before_each(function()
+  local function need_network()
     if not os.execute(raw .. " true 2>/dev/null") then
       spec.skip("no network namespace for it: run it as root")
     end
-  end)
+  end
 
   it("goes on over the raw sockets that were opened before, without a capability", function()
+    need_network()
     local code, out, err = process.run({"agent", "--test-type", "icmp"},
       {ICMP_TARGETS = "127.0.0.1,::1,localhost", WADDLE_CONTROL = "none", MANAGER_URL = "http://127.0.0.1:1"}, raw)
     assert.equal(3, code, err)
@@ -226,6 +227,7 @@ describe("ping after the rights are gone", function()
   end)
 
   it("keeps the one capability that a socket of its own needs, where a site or target may want one", function()
+    need_network()
     local code = [[
       for line in io.lines "/proc/self/status" do
         if line:find "CapEff" then print(line) end
@@ -239,7 +241,16 @@ describe("ping after the rights are gone", function()
     assert.truthy(err:find("drop_capabilities on;", 1, true), err)
   end)
 
+  it("is foreseen for a site file that names it, or that takes in others", function()
+    need_network()
+    for text, kept in pairs {["-- nothing"] = false, ["-- icmp"] = true, ["-- dofile"] = true, ["-- loadfile"] = true, ["-- require"] = true} do
+      local _, err = once(text, nil, raw)
+      assert.equal(kept, err:find("(but CAP_NET_RAW:", 1, true) ~= nil, text)
+    end
+  end)
+
   it("leaves the system's ping its rights where nothing else can ping, and says what that costs", function()
+    need_network()
     local bare = "unshare --net sh -c 'ip link set lo up && exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all " ..
       "--inh-caps=-all \"$@\"' sh"
     local folder = process.file("ping", "#!/bin/sh\necho \"64 bytes from 127.0.0.1: icmp_seq=1 ttl=64 time=0.05 ms\"\n"):gsub("/ping$", "")

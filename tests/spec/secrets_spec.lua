@@ -40,7 +40,7 @@ end
 
 describe("the environment of a running agent", function()
   it("shows no secret to anyone, root included", function()
-    local run = start {AUTH_APIKEY = SECRET}
+    local run = start({AUTH_APIKEY = SECRET}, nil, "--core-dumps", "on") -- so that its user may read it
     local text = command(("cat /proc/%d/environ"):format(pid_of(run)))
     stop(run)
     assert.truthy(text:find("AUTH_TYPE=apikey", 1, true), text)
