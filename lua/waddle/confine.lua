@@ -92,14 +92,19 @@ end
 local function explain_programs()
   local seen = {}
   local function wrap(library, name)
-    library[name] = function(command)
+    local plain = library[name]
+    library[name] = function(command, ...)
       if name == "execute" and command == nil then
         return false -- there is no shell
       end
-      local message = ("%s: no program may be started (seccomp)"):format(redact.text(tostring(command)))
+      local result, how, code = plain(command, ...)
+      if result ~= nil then
+        return result, how, code
+      end
+      local message = ("%s: no program may be started"):format(redact.text(tostring(command)))
       if not seen[name] then
         seen[name] = true
-        tell("seccomp: %s; --programs on allows it", message)
+        tell("programs: %s; --programs on allows it", message)
       end
       return nil, message, EPERM
     end
@@ -188,21 +193,23 @@ function confine.apply(settings, needs)
   local locked = part("no_new_privs", needs_ping and settings.no_new_privs == "auto" and NEEDS_PING or nil, core.no_new_privs)
   local obstacle = not locked and "it needs no_new_privs" or nil
   local listed = #folders > 0 and table.concat(folders, ", ") or "nowhere"
-  if part("landlock", obstacle, function()
-    return core.landlock(table.move(folders, 1, #folders, 2, {"/dev/null"}), settings.programs or settings.seccomp == "off")
-  end, (" (writing: %s)"):format(listed)) then
-    explain_writes(listed)
-  end
+  local landlocked = part("landlock", obstacle, function()
+    return core.landlock(table.move(folders, 1, #folders, 2, {"/dev/null"}), settings.programs)
+  end, (" (writing: %s)"):format(listed))
   part("drop_capabilities", nil, function()
     return core.capabilities(keep_raw, locked)
   end, keep_raw and " (but CAP_NET_RAW: there are no ping sockets, and some pings need a socket of their own)")
-  if part("seccomp", obstacle, function()
+  local filtered = part("seccomp", obstacle, function()
     return core.seccomp(settings.programs)
-  end, settings.programs and " (but programs may be started)") and not settings.programs then
-    explain_programs()
-  end
+  end, settings.programs and " (but programs may be started)")
   if failure then
     return nil, failure
+  end
+  if landlocked then
+    explain_writes(listed)
+  end
+  if (landlocked or filtered) and not settings.programs then
+    explain_programs()
   end
   return "confined: " .. table.concat(report, "; ")
 end

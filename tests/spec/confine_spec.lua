@@ -177,12 +177,16 @@ describe("a site file of a confined agent", function()
     local out, err = once(code)
     need(err, "seccomp")
     assert.equal(([[
-nil	true: no program may be started (seccomp)	1
-nil	true: no program may be started (seccomp)	1
-nil	echo hello: no program may be started (seccomp)	1
+nil	true: no program may be started	1
+nil	true: no program may be started	1
+nil	echo hello: no program may be started	1
 false
 ]]), out:match("^(.-)0 passed"))
-    assert.equal(2, select(2, err:gsub("seccomp: [^\n]*no program may be started %(seccomp%); %-%-programs on allows it", "")))
+    assert.equal(2, select(2, err:gsub("programs: [^\n]*no program may be started; %-%-programs on allows it", "")))
+    for _, switch in ipairs {"--seccomp", "--landlock"} do -- either of the two is enough
+      out = once([[print(os.execute "true")]], nil, nil, switch, "off")
+      assert.matches("^nil\ttrue: no program may be started\t1\n", out)
+    end
     out, err = once([[print(os.execute "true") print(io.popen("echo hello"):read "a")]], nil, nil, "--programs", "on")
     assert.matches("^true\texit\t0\nhello\n", out)
     assert.truthy(err:find("seccomp on (but programs may be started)", 1, true), err)
@@ -200,9 +204,10 @@ false
           end
         end
       end
-      print(below(io.open)("%s/new", "w"))]]):format(folder))
+      print(below(io.open)("%s/new", "w"))
+      print(below(os.execute)("true"))]]):format(folder))
     need(err, "landlock")
-    assert.matches("^nil\t[^\n]*/new: Permission denied\t13\n", out)
+    assert.matches("^nil\t[^\n]*/new: Permission denied\t13\nnil\t[^\n]+\n", out)
     assert.is_nil(io.open(folder .. "/new"))
   end)
 end)
