@@ -8,6 +8,7 @@ local confine = require "waddle.confine"
 local core = require "waddle.core"
 local device = require "waddle.device"
 local json = require "waddle.json"
+local pipeline = require "waddle.pipeline"
 local redact = require "waddle.redact"
 local reload = require "waddle.reload"
 local runner = require "waddle.runner"
@@ -116,6 +117,7 @@ local function work(state, scheduled)
     log("info", "SIG%s: stopping, %d probes in flight", state.signal, state.runner.places.taken)
     state.runner:stop()
     task.wait({working}, GRACE_S)
+    state.runner:cancel()
     working:cancel()
   end
   local drained = drain(state)
@@ -156,7 +158,7 @@ end
 local function reporter(state, scheduled)
   if scheduled then
     return function(result)
-      local fine = result.success or result.error == "skipped"
+      local fine = result.success or not pipeline.took_place(result)
       log(fine and "info" or "warning", "%s", show.line(result))
     end
   end

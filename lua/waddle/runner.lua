@@ -24,6 +24,7 @@ local begin
 
 local MOST_AT_ONCE = 256
 local LONGEST_WAIT_S = 30 -- between two looks at the clocks: cron follows the one on the wall, and a suspended machine wakes no timer
+local STOPPED = "waddle was stopped before it began"
 local BREATH = 256 -- due times worked off before others get their turn
 
 local probes = {}
@@ -274,12 +275,15 @@ function RUN.__close(run)
 end
 
 -- A run that is cancelled before its task began never closes anything: it is ended here.
-local function replace(self, id, planned)
-  local run = self.runs[id]
-  self.after[id] = planned
+local function abort(self, run, reason)
   run.task:cancel()
-  self.pipeline:emit_beside(run, without_probe(run.target, "cancelled", "overlap: the next run takes its place"))
+  self.pipeline:emit_beside(run, without_probe(run.target, "cancelled", reason))
   RUN.__close(run)
+end
+
+local function replace(self, id, planned)
+  self.after[id] = planned
+  abort(self, self.runs[id], "overlap: the next run takes its place")
 end
 
 -- A run that still waits, for a place or for the one before to end, when the next one is due did not take place. The next one
@@ -320,7 +324,7 @@ function methods:once()
   self.pipeline:be_patient(true)
   for id = 1, #self.rows do
     if self.stopping then
-      break
+      skip(self, id, STOPPED)
     elseif blacked_out(self, id) then
       local row = {place = id, target = self.rows[id]}
       self.pipeline:emit(row, skipped(self, row.target, "blackout", 1))
@@ -380,11 +384,18 @@ function methods:forever()
   end
 end
 
---- stop(): nothing new starts; forever and once return when what runs has ended.
+--- stop(): nothing new starts, what was due and waits is recorded as skipped; forever and once return when what runs has ended.
 function methods:stop()
-  self.stopping = true
-  self.after = {}
+  local left = {self.waiting, self.after}
+  self.stopping, self.waiting, self.after = true, {}, {}
   self.places:close()
+  for _, waiting in ipairs(left) do
+    for id in pairs(waiting) do
+      if self.plans[id] then
+        skip(self, id, STOPPED)
+      end
+    end
+  end
   if self.owner then
     task.wake(self.owner)
   end
@@ -413,6 +424,13 @@ function methods:size()
     n = n + (self.plans[id] and 1 or 0)
   end
   return n
+end
+
+--- cancel(): ends what still runs, after stop(); each run is recorded as cancelled.
+function methods:cancel()
+  for _, run in pairs(self.runs) do
+    abort(self, run, "waddle was stopped before it ended")
+  end
 end
 
 --- drain([seconds]) -> whether all results have gone through all sinks; without a limit it waits until they have.

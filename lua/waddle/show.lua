@@ -134,8 +134,14 @@ local function kind(result)
   return get(result, "test_type")
 end
 
+-- Runs that were not, or not to their end, and say nothing of the target.
+local function is_no_run(result)
+  local err = get(result, "error")
+  return err == "skipped" or err == "cancelled"
+end
+
 local function mark(result, options)
-  if get(result, "error") == "skipped" then
+  if is_no_run(result) then
     return text.paint(SKIPPED, "yellow", options.colour)
   end
   local ok = get(result, "success")
@@ -156,7 +162,7 @@ function show.line(result, options)
     local latency = get(result, "latency_ms")
     start = start .. (latency and text.ms(latency) or "ok")
   else
-    start = start .. text.paint(show.reason(result), get(result, "error") == "skipped" and "yellow" or "red", options.colour)
+    start = start .. text.paint(show.reason(result), is_no_run(result) and "yellow" or "red", options.colour)
     -- The facts of a failure are in its reason; what certificates and DNS said besides is still worth a look.
     more = ""
   end
@@ -364,13 +370,13 @@ local function summary_line(result, hosts, options)
 end
 
 --- The summary of a round: grouped by type in the order http, tcp, udp, icmp, each target marked `✓ host: 12.34ms`
--- or `✗ host: reason`, `– host: skipped: reason`. Where several targets of a group are on one host, they are told apart by their
+-- or `✗ host: reason`, `– host: skipped: reason`, `– host: cancelled: reason`. Where several targets of a group are on one host, they are told apart by their
 -- names, which are the targets as written where they have no other. On a terminal (options.width) a summary of more than a thousand lists
--- those that failed or were skipped, a thousand at most.
+-- those that did not pass, a thousand at most.
 -- @param results list of results.
 function show.summary(results, options)
   options = options or {}
-  local groups, order, failed, skipped = {}, { table.unpack(GROUPS) }, 0, 0
+  local groups, order, failed, no_runs = {}, { table.unpack(GROUPS) }, 0, {skipped = 0, cancelled = 0}
   for _, result in ipairs(results) do
     -- A script's own probe may have any type, or none; its group comes after the four.
     local own = tostring(get(result, "test_type") or "other")
@@ -384,8 +390,8 @@ function show.summary(results, options)
     local host = host_of(result)
     group[#group + 1] = result
     group.hosts[host] = (group.hosts[host] or 0) + 1
-    if get(result, "error") == "skipped" then
-      skipped = skipped + 1
+    if is_no_run(result) then
+      no_runs[result.error] = no_runs[result.error] + 1
     elseif not get(result, "success") then
       failed = failed + 1
     end
@@ -406,8 +412,11 @@ function show.summary(results, options)
       out[#out + 1] = more > 0 and ("  %d more, listed in a file or pipe\n"):format(more) or nil
     end
   end
-  out[#out + 1] = ("%d passed, %d failed%s\n"):format(#results - failed - skipped, failed,
-    skipped > 0 and (", %d skipped"):format(skipped) or "")
+  out[#out + 1] = ("%d passed, %d failed"):format(#results - failed - no_runs.skipped - no_runs.cancelled, failed)
+  for _, err in ipairs {"skipped", "cancelled"} do
+    out[#out + 1] = no_runs[err] > 0 and (", %d %s"):format(no_runs[err], err) or nil
+  end
+  out[#out + 1] = "\n"
   return table.concat(out)
 end
 

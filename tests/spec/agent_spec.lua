@@ -97,7 +97,8 @@ describe("a single round", function()
     a:kill "TERM"
     local code, out, err = a:wait()
     assert.equal(0, code, err)
-    assert.matches("1 passed, 0 failed", out)
+    assert.matches("– 127.0.0.1: cancelled: waddle was stopped before it ended\n", out)
+    assert.matches("1 passed, 0 failed, 1 cancelled\n$", out)
     assert.matches("SIGTERM: stopping, 1 probes in flight", err)
   end)
 
@@ -113,7 +114,7 @@ describe("a single round", function()
     a:kill "TERM"
     local code, out, err = a:wait()
     assert.equal(0, code, err)
-    assert.equal("0 passed, 0 failed\n", out)
+    assert.equal("TCP\n  – 127.0.0.1: skipped: waddle was stopped before it began\n0 passed, 0 failed, 1 skipped\n", out)
     assert.equal(0, m.count)
   end)
 

@@ -418,4 +418,35 @@ describe("stop", function()
       print(starts .. " " .. ends)
     ]])
   end)
+
+  it("records what was due and did not begin, and what was ended before its time", function()
+    assert.equal("long: cancelled: waddle was stopped before it ended\nqueues: cancelled: waddle was stopped before it ended\n" ..
+      "queues: skipped: overlap: the run before is still going on\nqueues: skipped: waddle was stopped before it began\n" ..
+      "run: success\nwaits: skipped: waddle was stopped before it began\n", output [[
+      local lines = {}
+      local function record(result) lines[#lines + 1] = result.target_name .. ": " .. (result.success and "success" or result.error .. ": " .. result.error_detail) end
+      local function probe(seconds) return function() task.sleep(seconds) return {success = true} end end
+      local r = start {concurrency = 1, sinks = {record}}
+      add(r, {probe = probe(5), name = "run"})
+      add(r, {probe = probe(5), name = "waits"})
+      local t = task.spawn(function() r:once() end)
+      task.sleep(1)
+      r:stop()
+      t:join()
+      r:drain()
+      r = start {sinks = {record}}
+      add(r, {probe = probe(100), name = "long"})
+      add(r, {probe = probe(100), name = "queues", overlap = "queue", every = 10})
+      t = task.spawn(function() r:forever() end)
+      task.sleep(25)
+      r:stop()
+      r:cancel()
+      t:join()
+      r:drain()
+      table.sort(lines)
+      for _, line in ipairs(lines) do
+        print(line)
+      end
+    ]])
+  end)
 end)
