@@ -47,7 +47,7 @@ static const char *const programs_too[] = {"execve", "execveat"};
 static const uint64_t namespaces[] = {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET};
 
 // Socket families below the highest one in use that are not: all but Unix, IPv4, IPv6 and netlink.
-static const int families[] = {0, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15};
+static const uint32_t families[] = {0, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15};
 #define HIGHEST_FAMILY AF_NETLINK
 
 static struct {
@@ -124,17 +124,30 @@ static int deny_calls(scmp_filter_ctx filter, bool programs) {
   return rc;
 }
 
+// The kernel takes 32 bits of such an argument and the filter sees 64: what stands in the others must not matter.
+static struct scmp_arg_cmp low_half_is(unsigned arg, uint32_t value) {
+  return (struct scmp_arg_cmp){.arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX, .datum_b = value};
+}
+
+static struct scmp_arg_cmp has_bits(unsigned arg, uint64_t bits) {
+  return (struct scmp_arg_cmp){.arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = bits};
+}
+
+static struct scmp_arg_cmp above(unsigned arg, uint64_t value) {
+  return (struct scmp_arg_cmp){.arg = arg, .op = SCMP_CMP_GT, .datum_a = value, .datum_b = 0};
+}
+
 static int deny_arguments(scmp_filter_ctx filter) {
   int rc = 0, clone_call = note("clone"), socket_call = note("socket"), ioctl_call = note("ioctl");
   // What clone3 is asked for cannot be seen by a filter; without it glibc and libuv use clone.
   rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name("clone3"), 0);
   for (size_t i = 0; i < WD_COUNT(namespaces) && !rc; i++)
-    rc = seccomp_rule_add(filter, DENY, clone_call, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+    rc = seccomp_rule_add(filter, DENY, clone_call, 1, has_bits(0, namespaces[i]));
   for (size_t i = 0; i < WD_COUNT(families) && !rc; i++)
-    rc = seccomp_rule_add(filter, DENY, socket_call, 1, SCMP_A0_32(SCMP_CMP_EQ, (unsigned)families[i]));
-  if (!rc) rc = seccomp_rule_add(filter, DENY, socket_call, 1, SCMP_A0_32(SCMP_CMP_GT, HIGHEST_FAMILY));
+    rc = seccomp_rule_add(filter, DENY, socket_call, 1, low_half_is(0, families[i]));
+  if (!rc) rc = seccomp_rule_add(filter, DENY, socket_call, 1, above(0, HIGHEST_FAMILY));
   // Typing into somebody's terminal.
-  if (!rc) rc = seccomp_rule_add(filter, DENY, ioctl_call, 1, SCMP_A1_32(SCMP_CMP_EQ, TIOCSTI));
+  if (!rc) rc = seccomp_rule_add(filter, DENY, ioctl_call, 1, low_half_is(1, TIOCSTI));
   return rc;
 }
 
