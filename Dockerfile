@@ -15,7 +15,7 @@ ARG DEBIAN_FRONTEND=noninteractive
 # iputils-ping measures where the container gets neither ping sockets nor raw ones.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates iputils-ping libcares2 libcurl3t64-gnutls libedit2 libldns3t64 liblua5.4-0 \
-    libmicrohttpd12t64 libseccomp2 libssl3t64 libuv1t64 \
+    libmicrohttpd12t64 libseccomp2 libsqlite3-0 libssl3t64 libuv1t64 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
  && useradd --uid 1000 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin waddle
 COPY --from=build /waddle /usr/local/bin/waddle

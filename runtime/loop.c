@@ -182,9 +182,11 @@ static void wait_virtual(struct wd_loop *loop) {
   wd_ns next = wd_timers_next(&loop->timers);
   loop->events = 0;
   loop->armed_for = WD_NONE;
-  if (loop->watches) set_alarm(loop, wd_clock_real() + VIRTUAL_GRACE_MS * WD_MS);
-  uv_run(&loop->uv, loop->watches ? UV_RUN_ONCE : UV_RUN_NOWAIT);
-  if (loop->events == 0 && next != INT64_MAX) wd_clock_advance(next);
+  bool waits = loop->watches || loop->awaited;
+  unsigned awaited = loop->awaited;
+  if (waits) set_alarm(loop, wd_clock_real() + VIRTUAL_GRACE_MS * WD_MS);
+  uv_run(&loop->uv, waits ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  if (loop->events == 0 && awaited == 0 && next != INT64_MAX) wd_clock_advance(next);
 }
 
 static void expire(struct wd_loop *loop) {

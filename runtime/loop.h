@@ -44,6 +44,7 @@ struct wd_loop {
   unsigned watches;    // descriptors watched
   uint32_t generation; // tells the events of a descriptor from those of the one that had its number before
   unsigned events;     // handed out in the present pass
+  unsigned awaited;    // answers that other threads owe: a virtual clock stands still for them
   struct wd_drain *drains;
   struct wd_closer *closers;
   struct wd_lag lag;

@@ -14,5 +14,6 @@ int wd_open_cert(lua_State *L);
 int wd_open_edit(lua_State *L);
 int wd_open_zone(lua_State *L);
 int wd_open_upload(lua_State *L);
+int wd_open_spool(lua_State *L);
 
 const char *wd_edit_library(void); // version of the libedit in use (lua_edit.c)

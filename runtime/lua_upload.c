@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "runtime/lua_modules.h"
+#include "runtime/lua_spool.h"
 #include "runtime/reader.h"
+#include "runtime/spool.h"
 #include "runtime/task.h"
 #include "runtime/upload_http.h"
-#include "runtime/words.h"
 #include "runtime/writer.h"
 
 static const char *const handle_type = "waddle.upload";
@@ -16,12 +17,18 @@ struct options {
   const char *url, *login_url;
   struct wd_auth_opts *auth;
   struct wd_tls_opts *tls;
-  int spool;
+  const char *spool;
+  int full;
   int64_t max_rows, max_bytes, concurrency;
   wd_ns max_age, timeout;
 };
 
-static const char *const spools[] = {"none", NULL};
+// What waits in memory is bounded closer than what waits on a disk.
+static const struct wd_store_limits memory_limits = {.max_rows = 10000, .max_bytes = 64 << 20};
+static const struct wd_store_limits spool_limits = {.max_rows = 10000000, .max_bytes = 1 << 30};
+
+enum full { FULL_NEWEST, FULL_OLDEST };
+static const char *const fulls[] = {"newest", "oldest", NULL};
 
 #define O struct options
 static const struct wd_field option_fields[] = {
@@ -30,11 +37,13 @@ static const struct wd_field option_fields[] = {
              .help = "its login route"),
     WD_FIELD(O, auth, "auth", WD_T_TABLE, .sub = &wd_auth_desc, .help = "how uploads prove who they are"),
     WD_FIELD(O, tls, "tls", WD_T_TABLE, .sub = &wd_tls_opts_desc, .help = "how the manager's certificate is judged"),
-    WD_FIELD(O, spool, "spool", WD_T_ENUM, .def = "none", .names = spools, .help = "none: results wait in memory"),
-    WD_FIELD(O, max_rows, "max_rows", WD_T_INT, .def = "10000", .min = 1, .max = 1e9,
-             .help = "most results that wait; newer ones are dropped"),
-    WD_FIELD(O, max_bytes, "max_bytes", WD_T_BYTES, .def = "64MiB", .min = 1, .max = 1e15,
-             .help = "most bytes of results that wait"),
+    WD_FIELD(O, spool, "spool", WD_T_STR, .def = "none", .min = 1, .max = 4000,
+             .help = "the file that results wait in until they are delivered; none: in memory"),
+    WD_FIELD(O, full, "full", WD_T_ENUM, .def = "newest", .names = fulls, .help = "which results are dropped when there is no room"),
+    WD_FIELD(O, max_rows, "max_rows", WD_T_INT, .min = 1, .max = 1e9,
+             .help = "most results that wait; 10,000 by default, 10,000,000 with a spool"),
+    WD_FIELD(O, max_bytes, "max_bytes", WD_T_BYTES, .min = 1, .max = 1e15,
+             .help = "most bytes of results that wait; 64MiB by default, 1GiB with a spool"),
     WD_FIELD(O, max_age, "max_age", WD_T_DURATION, .min = 0.001, .max = 315360000,
              .help = "older results are dropped; none are by default"),
     WD_FIELD(O, concurrency, "concurrency", WD_T_INT, .def = "4", .min = 1, .max = 64, .help = "most requests at once"),
@@ -45,23 +54,23 @@ static const struct wd_desc option_desc = {"upload.open", option_fields, sizeof(
 
 // An open uploader is held by the registry: rows that wait outlive the script's last mention of it.
 struct handle {
+  struct wd_lua_store base;
   struct wd_upload upload;
   struct wd_arena arena; // of the options
   struct options options;
   int anchor;
-  bool open;
 };
 
 static struct handle *check_handle(lua_State *L, const char *what) {
   struct handle *h = luaL_checkudata(L, 1, handle_type);
-  if (!h->open) wd_vm_error(L, "%s: this uploader is closed", what);
+  if (!h->base.open) wd_vm_error(L, "%s: this uploader is closed", what);
   return h;
 }
 
 static int l_close(lua_State *L) {
   struct handle *h = luaL_checkudata(L, 1, handle_type);
-  if (!h->open) return 0;
-  h->open = false;
+  if (!h->base.open) return 0;
+  h->base.open = false;
   wd_upload_close(&h->upload);
   luaL_unref(L, LUA_REGISTRYINDEX, h->anchor);
   return 0;
@@ -72,6 +81,16 @@ static int l_gc(lua_State *L) {
   struct handle *h = lua_touserdata(L, 1);
   wd_arena_free(&h->arena);
   return 0;
+}
+
+static struct wd_store *open_store(struct wd_loop *loop, const struct options *o) {
+  bool in_memory = strcmp(o->spool, "none") == 0;
+  struct wd_store_limits limits = in_memory ? memory_limits : spool_limits;
+  if (o->max_rows != WD_NONE) limits.max_rows = o->max_rows;
+  if (o->max_bytes != WD_NONE) limits.max_bytes = o->max_bytes;
+  limits.max_age = o->max_age;
+  limits.drop_oldest = o->full == FULL_OLDEST;
+  return in_memory ? wd_store_memory(&limits) : wd_spool_new(loop, &(struct wd_spool_opts){.path = o->spool, .limits = limits});
 }
 
 // open{url=, login_url=, ...} -> uploader; raises what is wrong with the options.
@@ -89,12 +108,12 @@ static int l_open(lua_State *L) {
   struct wd_upload_http_opts http = {.results_url = o->url, .login_url = o->login_url, .timeout = o->timeout, .tls = o->tls};
   struct wd_transport *transport = wd_upload_http(loop, &http, &h->arena, &wrong);
   if (!transport) wd_vm_error(L, "%s: field 'url': %s", function, wrong);
-  struct wd_store *store = wd_store_memory(&(struct wd_store_limits){o->max_rows, o->max_bytes, o->max_age});
+  struct wd_store *store = open_store(loop, o);
   if (!store) transport->close(transport);
   if (!store ||
       wd_upload_open(&h->upload, loop, store, transport, o->auth, (unsigned)o->concurrency, wd_upload_http_where(transport)))
     luaL_error(L, "not enough memory");
-  h->open = true;
+  h->base = (struct wd_lua_store){store, true};
   lua_pushvalue(L, -1);
   h->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
   return 1;
@@ -102,22 +121,24 @@ static int l_open(lua_State *L) {
 
 // ---- put ----
 
+// Several rows that are put at once: they are on the disk at once, too.
 struct put_op {
   struct wd_op op;
-  struct wd_store_put put;
   struct handle *handle;
-  bool over;
+  size_t count, left; // left: not answered yet
+  struct wd_store_put puts[];
 };
 
 static void on_put(struct wd_store_put *put) {
-  struct put_op *p = WD_CONTAINER(put, struct put_op, put);
-  p->over = true;
-  wd_op_complete(&p->op, WD_OK);
+  struct put_op *p = put->owner;
+  if (--p->left == 0) wd_op_complete(&p->op, WD_OK);
 }
 
 static void put_stop(struct wd_op *op) {
   struct put_op *p = (struct put_op *)op;
-  if (!p->over && p->handle->open) wd_store_forget_put(p->handle->upload.store, &p->put);
+  if (p->left == 0 || !p->handle->base.open) return;
+  for (size_t i = 0; i < p->count; i++) wd_store_forget_put(p->handle->upload.store, &p->puts[i]);
+  p->left = 0;
 }
 
 static const struct wd_op_class put_class = {.name = "upload.put", .stop = put_stop};
@@ -125,32 +146,40 @@ static const struct wd_op_class put_class = {.name = "upload.put", .stop = put_s
 static int k_put(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   struct put_op *p = (struct put_op *)ctx;
-  bool taken = p->over && p->put.result == WD_STORE_TAKEN;
-  wd_op_release(&p->op);
-  if (taken) {
-    lua_pushboolean(L, 1);
-    return 1;
+  lua_Integer taken = 0;
+  enum wd_store_result worst = WD_STORE_TAKEN;
+  for (size_t i = 0; i < p->count; i++) {
+    if (p->puts[i].result == WD_STORE_TAKEN) taken++;
+    if (p->puts[i].result > worst) worst = p->puts[i].result;
   }
-  lua_pushnil(L);
-  lua_pushstring(L, p->over && p->put.result == WD_STORE_FULL ? "full" : "not stored");
+  wd_op_release(&p->op);
+  lua_pushinteger(L, taken);
+  if (worst == WD_STORE_TAKEN) return 1;
+  lua_pushstring(L, worst == WD_STORE_FULL ? "full" : "not stored");
   return 2;
 }
 
-// u:put(id, body) -> true | nil, "full" | nil, "not stored". Yields until the store has the row.
+// u:put(id, body, ...) -> how many of them were taken, and, if not all, "full" or "not stored". Yields until the store has them.
 static int l_put(lua_State *L) {
   struct handle *h = check_handle(L, "upload.put");
-  size_t n = 0, key_len = 0;
-  const char *key = luaL_checklstring(L, 2, &key_len), *body = luaL_checklstring(L, 3, &n);
-  luaL_argcheck(L,
-                key_len > 0 && key_len < WD_STORE_KEY_LEN &&
-                    strspn(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:") == key_len,
-                2, "expected up to 63 letters, digits and -_.:");
+  size_t count = (size_t)lua_gettop(L) / 2;
+  luaL_argcheck(L, count > 0 && lua_gettop(L) % 2 == 1, 2, "expected ids and bodies");
   wd_task_check(L, "upload.put");
-  struct put_op *p = wd_op_new(L, &put_class, sizeof(*p));
+  struct put_op *p = wd_op_new(L, &put_class, sizeof(*p) + count * sizeof(p->puts[0]));
   p->handle = h;
-  p->put = (struct wd_store_put){.key = key, .body = {body, n}, .done = on_put};
+  p->count = p->left = count;
+  for (size_t i = 0; i < count; i++) {
+    int at = 2 + 2 * (int)i;
+    size_t n = 0, key_len = 0;
+    const char *key = luaL_checklstring(L, at, &key_len), *body = luaL_checklstring(L, at + 1, &n);
+    luaL_argcheck(L,
+                  key_len > 0 && key_len < WD_STORE_KEY_LEN &&
+                      strspn(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:") == key_len,
+                  at, "expected up to 63 letters, digits and -_.:");
+    p->puts[i] = (struct wd_store_put){.key = key, .body = {body, n}, .done = on_put, .owner = p, .result = WD_STORE_FAILED};
+  }
   wd_op_wait(L, &p->op);
-  wd_store_put(h->upload.store, &p->put);
+  for (size_t i = 0; i < count; i++) wd_store_put(h->upload.store, &p->puts[i]);
   return lua_yieldk(L, 0, (lua_KContext)p, k_put);
 }
 
@@ -204,71 +233,10 @@ static int l_status(lua_State *L) {
   return 1;
 }
 
-struct list_op {
-  struct wd_op op;
-  struct wd_store_list list;
-  struct handle *handle;
-  bool over;
-};
-
-static void on_list(struct wd_store_list *list) {
-  struct list_op *l = WD_CONTAINER(list, struct list_op, list);
-  l->over = true;
-  wd_op_complete(&l->op, WD_OK);
-}
-
-static void list_stop(struct wd_op *op) {
-  struct list_op *l = (struct list_op *)op;
-  if (!l->over && l->handle->open) wd_store_forget_list(l->handle->upload.store, &l->list);
-}
-
-static void list_destroy(struct wd_op *op) {
-  wd_arena_free(&((struct list_op *)op)->list.arena);
-}
-
-static const struct wd_op_class list_class = {.name = "upload.rejected", .stop = list_stop, .destroy = list_destroy};
-
-static int k_list(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  struct list_op *l = (struct list_op *)ctx;
-  lua_createtable(L, (int)l->list.count, 0);
-  for (size_t i = 0; i < l->list.count; i++) {
-    const struct wd_aside_row *row = &l->list.rows[i];
-    char at[WD_TIME_LEN];
-    wd_words_time(row->at_us, at);
-    lua_createtable(L, 0, 5);
-    lua_pushstring(L, row->key);
-    lua_setfield(L, -2, "id");
-    lua_pushinteger(L, row->status);
-    lua_setfield(L, -2, "status");
-    lua_pushstring(L, row->answer);
-    lua_setfield(L, -2, "answer");
-    lua_pushlstring(L, row->body.p ? row->body.p : "", row->body.n);
-    lua_setfield(L, -2, "body");
-    lua_pushstring(L, at);
-    lua_setfield(L, -2, "at");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  wd_op_release(&l->op);
-  return 1;
-}
-
-// u:rejected() -> list of {id=, status=, answer=, body=, at=}, oldest first.
-static int l_rejected(lua_State *L) {
-  struct handle *h = check_handle(L, "upload.rejected");
-  wd_task_check(L, "upload.rejected");
-  struct list_op *l = wd_op_new(L, &list_class, sizeof(*l));
-  l->handle = h;
-  l->list.done = on_list;
-  wd_op_wait(L, &l->op);
-  wd_store_list(h->upload.store, &l->list);
-  return lua_yieldk(L, 0, (lua_KContext)l, k_list);
-}
-
 int wd_open_upload(lua_State *L) {
   static const luaL_Reg functions[] = {{"open", l_open}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"put", l_put},           {"flush", l_flush}, {"status", l_status},
-                                     {"rejected", l_rejected}, {"close", l_close}, {NULL, NULL}};
+                                     {"ask", wd_lua_store_ask}, {"close", l_close}, {NULL, NULL}};
   luaL_newmetatable(L, handle_type);
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");

@@ -25,6 +25,7 @@ static const luaL_Reg modules[] = {
   {"waddle.core.edit", wd_open_edit},
   {"waddle.core.zone", wd_open_zone},
   {"waddle.core.upload", wd_open_upload},
+  {"waddle.core.spool", wd_open_spool},
   {"cjson", luaopen_cjson},
   {"cjson.safe", luaopen_cjson_safe},
   {NULL, NULL},

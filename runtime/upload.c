@@ -19,6 +19,7 @@ enum { MOST_ODD = 16 };
 enum { SHOWN_OF_ANSWER = 160 }; // bytes of an answer's body in a message
 
 static const wd_ns blocked_retry = 300 * WD_S;
+static const wd_ns longest_backoff = 3700 * WD_S; // an hour that a manager may ask for, and what is added to it
 
 static const char *const state_names[] = {"ok", "backoff", "blocked", NULL};
 
@@ -31,10 +32,15 @@ static const struct wd_field status_fields[] = {
     WD_FIELD(struct wd_upload_status, retried, "retried", WD_T_INT, .help = "sends of results that had been sent before"),
     WD_FIELD(struct wd_upload_status, rejected, "rejected", WD_T_INT, .help = "results the manager refused for good, set aside"),
     WD_FIELD(struct wd_upload_status, dropped, "dropped", WD_T_INT,
-             .help = "results that found the queue full or became too old"),
+             .help = "results that found the queue full, gave way to newer ones or became too old"),
+    WD_FIELD(struct wd_upload_status, aside, "quarantined", WD_T_INT,
+             .help = "results refused for good that are kept for a look at them"),
     WD_FIELD(struct wd_upload_status, oldest_s, "oldest_s", WD_T_NUM, .unit = "s",
              .help = "age of the oldest that is not delivered"),
     WD_FIELD(struct wd_upload_status, last_error, "last_error", WD_T_STR, .help = "what the last failed try met"),
+    WD_FIELD(struct wd_upload_status, spool, "spool", WD_T_STR, .help = "the file that results wait in; absent: in memory"),
+    WD_FIELD(struct wd_upload_status, spool_error, "spool_error", WD_T_STR,
+             .help = "why results are not in that file now; absent: they are"),
     {0},
 };
 
@@ -79,11 +85,20 @@ static void note(struct wd_upload *u, const struct wd_upload_call *call, const c
            why ? why : "");
 }
 
+// What the next process has to know, in case this one ends.
+static void keep(struct wd_upload *u) {
+  struct wd_store_memo memo = {.state = u->state, .faults = u->faults, .odd = u->odd, .retry_at = u->retry_at};
+  snprintf(memo.where, sizeof(memo.where), "%s", u->where);
+  snprintf(memo.last_error, sizeof(memo.last_error), "%s", u->last_error);
+  wd_store_keep(u->store, &memo);
+}
+
 static void recovered(struct wd_upload *u) {
-  if (u->state != WD_UPLOAD_OK)
-    wd_log(WD_LOG_INFO, "upload: %s takes results again, %" PRId64 " wait", u->where, wd_upload_left(u));
+  if (u->state == WD_UPLOAD_OK) return;
+  wd_log(WD_LOG_INFO, "upload: %s takes results again, %" PRId64 " wait", u->where, wd_upload_left(u));
   u->state = WD_UPLOAD_OK;
   u->faults = 0;
+  keep(u);
 }
 
 // Something that will pass: wait, then try with a single row.
@@ -91,10 +106,12 @@ static void back_off(struct wd_upload *u, wd_ns asked) {
   wd_ns wait = wd_upload_backoff(asked == WD_NONE ? ++u->faults : 1, random64());
   u->retry_at = wd_clock_now() + wait + (asked == WD_NONE ? 0 : asked);
   u->epoch++;
-  if (u->state != WD_UPLOAD_OK) return;
-  u->state = WD_UPLOAD_BACKOFF;
-  wd_log(WD_LOG_WARNING, "upload: %s: %s; %" PRId64 " results wait and are tried again", u->where, u->last_error,
-         wd_upload_left(u));
+  bool new = u->state == WD_UPLOAD_OK;
+  if (new) u->state = WD_UPLOAD_BACKOFF;
+  keep(u);
+  if (new)
+    wd_log(WD_LOG_WARNING, "upload: %s: %s; %" PRId64 " results wait and are tried again", u->where, u->last_error,
+           wd_upload_left(u));
 }
 
 // Address or credentials are wrong: keep everything, and look rarely whether somebody has mended it.
@@ -107,6 +124,7 @@ static void block(struct wd_upload *u) {
            " results wait, the next try is in about 5 minutes",
            u->where, u->last_error, wd_upload_left(u));
   u->state = WD_UPLOAD_STOPPED;
+  keep(u);
   wd_auth_forget(&u->auth);
   end_flushes(u);
 }
@@ -118,10 +136,13 @@ static void refuse(struct wd_upload *u, struct wd_row *row, const struct wd_uplo
   u->rejected++;
   wd_store_set_aside(u->store, row, call->status, answer);
   if (!fresh) return;
-  if (++u->odd >= MOST_ODD)
+  u->odd++;
+  if (u->odd >= MOST_ODD) {
     back_off(u, WD_NONE);
-  else
+  } else {
     recovered(u);
+    keep(u);
+  }
 }
 
 // A 500 may mean this row or the manager: the row waits alone, until many of them speak against the manager.
@@ -144,7 +165,10 @@ static void take_answer(struct wd_upload *u, struct wd_upload_slot *slot, struct
     wd_auth_stored(&u->auth, slot->generation);
     wd_store_remove(u->store, row);
     u->sent++;
-    u->odd = 0;
+    if (u->odd) {
+      u->odd = 0;
+      keep(u);
+    }
     if (fresh) recovered(u);
     return;
   }
@@ -263,6 +287,22 @@ static void on_store_ready(void *ctx) {
   pump(ctx);
 }
 
+// How delivery to this address stood when another process had the rows. A back-off goes on; a queue that was blocked is tried
+// at once with a single row, since what was wrong may have been mended while nothing ran.
+static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
+  struct wd_upload *u = ctx;
+  if (u->state != WD_UPLOAD_OK || u->sent || strcmp(memo->where, u->where) != 0) return;
+  u->odd = memo->odd;
+  if (memo->state != WD_UPLOAD_BACKOFF && memo->state != WD_UPLOAD_STOPPED) return;
+  wd_ns now = wd_clock_now();
+  u->state = (enum wd_upload_state)memo->state;
+  u->faults = memo->faults;
+  u->retry_at = memo->state == WD_UPLOAD_STOPPED ? now : memo->retry_at < now + longest_backoff ? memo->retry_at : now + longest_backoff;
+  snprintf(u->last_error, sizeof(u->last_error), "%s", memo->last_error);
+  wd_log(WD_LOG_WARNING, "upload: %s: was %s before the start (%s), %" PRId64 " results wait", u->where, state_names[u->state],
+         u->last_error, wd_upload_left(u));
+}
+
 int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *store, struct wd_transport *transport,
                    const struct wd_auth_opts *auth, unsigned concurrency, const char *where) {
   *u = (struct wd_upload){.loop = loop, .store = store, .transport = transport, .concurrency = concurrency, .where = where};
@@ -274,6 +314,7 @@ int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *s
   }
   for (unsigned i = 0; i < concurrency; i++) u->slots[i].upload = u;
   store->ready = on_store_ready;
+  store->recall = on_store_recall;
   store->ctx = u;
   return 0;
 }
@@ -289,7 +330,8 @@ void wd_upload_close(struct wd_upload *u) {
   u->left_behind = wd_upload_left(u);
   u->closed = true;
   if (u->left_behind)
-    wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered", u->where, u->left_behind);
+    wd_log(WD_LOG_WARNING, "upload: %s: closed with %" PRId64 " results not delivered, %s%s", u->where, u->left_behind,
+           u->store->kept_in ? "they are kept in " : "they are gone", u->store->kept_in ? u->store->kept_in : "");
   end_flushes(u);
   u->transport->close(u->transport);
   wd_store_close(u->store);
@@ -333,8 +375,11 @@ void wd_upload_status(struct wd_upload *u, struct wd_upload_status *out) {
       .retried = u->retried,
       .rejected = u->rejected,
       .dropped = counts.dropped,
+      .aside = counts.aside,
       .oldest_s = oldest == WD_NONE ? WD_NAN : (double)(now - oldest) / 1e9,
       .last_error = *u->last_error ? u->last_error : NULL,
+      .spool = u->store->kept_in,
+      .spool_error = counts.fault,
   };
   // Every row that is left waits after a 500.
   if (u->state == WD_UPLOAD_OK && counts.rows > 0 && counts.leased == 0 && due > now) out->state = WD_UPLOAD_BACKOFF;

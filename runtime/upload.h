@@ -78,9 +78,9 @@ struct wd_upload {
 
 struct wd_upload_status {
   int state; // enum wd_upload_state
-  int64_t queued, in_flight, sent, retried, rejected, dropped;
+  int64_t queued, in_flight, sent, retried, rejected, dropped, aside;
   double oldest_s; // age of the oldest row that is not delivered; NaN: there is none
-  const char *last_error;
+  const char *last_error, *spool, *spool_error;
 };
 
 extern const struct wd_desc wd_upload_status_desc;
@@ -89,7 +89,7 @@ extern const struct wd_desc wd_upload_status_desc;
 int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *store, struct wd_transport *transport,
                    const struct wd_auth_opts *auth, unsigned concurrency, const char *where);
 
-// Stops what is under way and frees everything; rows that are left in memory are gone, which is logged.
+// Stops what is under way and frees everything; whether rows that are left are kept or gone is logged.
 // Those who wait in wd_upload_flush are told. A second call does no harm.
 void wd_upload_close(struct wd_upload *u);
 
@@ -101,5 +101,5 @@ int64_t wd_upload_left(struct wd_upload *u);
 void wd_upload_flush(struct wd_upload *u, struct wd_upload_flush *flush);
 void wd_upload_unflush(struct wd_upload *u, struct wd_upload_flush *flush);
 
-// `out->last_error` points into *u.
+// The texts of *out belong to *u and its store.
 void wd_upload_status(struct wd_upload *u, struct wd_upload_status *out);

@@ -6,28 +6,15 @@
 
 #include "runtime/clock.h"
 #include "runtime/log.h"
-#include "runtime/upload_store.h"
+#include "runtime/upload_queue.h"
 
 // Rows set aside are kept for people to look at: the newest of them, within both bounds.
 enum { MOST_ASIDE = 1000, MOST_ASIDE_BYTES = 8 << 20 };
 
-struct entry {
-  struct wd_row row;
-  struct entry *next;
-  int64_t status, at_us;
-  char *answer;
-  char bytes[]; // key, NUL, body
-};
-
-struct queue {
-  struct entry *first, **end; // end: where the next one is linked; NULL while the queue was never used
-  int64_t count, bytes;
-};
-
 struct memory {
   struct wd_store store;
   struct wd_store_limits limits;
-  struct queue due, later, aside;
+  struct wd_queue due, later, aside;
   struct {
     int64_t count, bytes;
   } leased;
@@ -39,69 +26,50 @@ static struct memory *memory_of(struct wd_store *s) {
   return (struct memory *)s;
 }
 
-static void insert(struct queue *q, struct entry *e, struct entry **at) {
-  e->next = *at;
-  *at = e;
-  if (!e->next) q->end = &e->next;
-  q->count++;
-  q->bytes += (int64_t)e->row.body.n;
-}
-
-static void append(struct queue *q, struct entry *e) {
-  insert(q, e, q->first ? q->end : &q->first);
-}
-
-static struct entry *take_first(struct queue *q) {
-  struct entry *e = q->first;
-  if (!e) return NULL;
-  q->first = e->next;
-  q->count--;
-  q->bytes -= (int64_t)e->row.body.n;
-  return e;
-}
-
-static void discard(struct entry *e) {
-  free(e->answer);
-  free(e);
-}
-
-// A row that comes back is older than most of what waits, so its place is near the front.
-static void insert_due(struct queue *q, struct entry *e) {
-  struct entry **at = &q->first;
-  while (*at && (*at)->row.id < e->row.id) at = &(*at)->next;
-  insert(q, e, at);
+static void drop_first(struct memory *m, struct wd_queue *q) {
+  wd_entry_free(wd_queue_take_first(q));
+  m->dropped++;
 }
 
 // Moves what has become due and drops what is too old to be sent.
 static void settle(struct memory *m, wd_ns now) {
-  while (m->later.first && m->later.first->row.not_before <= now) insert_due(&m->due, take_first(&m->later));
+  while (m->later.first && m->later.first->row.not_before <= now) wd_queue_insert(&m->due, wd_queue_take_first(&m->later));
   if (m->limits.max_age == WD_NONE) return;
-  while (m->due.first && now - m->due.first->row.created > m->limits.max_age) {
-    discard(take_first(&m->due));
-    m->dropped++;
-  }
+  while (m->due.first && now - m->due.first->row.created > m->limits.max_age) drop_first(m, &m->due);
+}
+
+static bool has_room(const struct memory *m, size_t n) {
+  return m->due.count + m->later.count + m->leased.count < m->limits.max_rows &&
+         m->due.bytes + m->later.bytes + m->leased.bytes + (int64_t)n <= m->limits.max_bytes;
+}
+
+static void say_full(struct memory *m) {
+  if (!m->full)
+    wd_log(WD_LOG_ERROR, "upload: the queue is full (%" PRId64 " results, %" PRId64 " bytes), the %s results are dropped",
+           m->due.count + m->later.count + m->leased.count, m->due.bytes + m->later.bytes + m->leased.bytes,
+           m->limits.drop_oldest ? "oldest" : "newest");
+  m->full = true;
 }
 
 static void put(struct wd_store *s, struct wd_store_put *p) {
   struct memory *m = memory_of(s);
   wd_ns now = wd_clock_now();
   settle(m, now);
-  int64_t rows = m->due.count + m->later.count + m->leased.count, bytes = m->due.bytes + m->later.bytes + m->leased.bytes;
-  size_t key = strlen(p->key) + 1;
-  struct entry *e = NULL;
-  if (rows < m->limits.max_rows && bytes + (int64_t)p->body.n <= m->limits.max_bytes) e = malloc(sizeof(*e) + key + p->body.n);
+  bool room = has_room(m, p->body.n);
+  if (!room) say_full(m);
+  while (!room && m->limits.drop_oldest && (int64_t)p->body.n <= m->limits.max_bytes && (m->due.first || m->later.first)) {
+    drop_first(m, m->due.first ? &m->due : &m->later);
+    room = has_room(m, p->body.n);
+  }
+  struct wd_entry *e = room ? wd_entry_new(p->key, p->body) : NULL;
   if (e) {
-    *e = (struct entry){.row = {.id = ++m->last_id, .key = e->bytes, .body = {e->bytes + key, p->body.n}, .created = now}};
-    memcpy(e->bytes, p->key, key);
-    memcpy(e->bytes + key, p->body.p, p->body.n);
-    append(&m->due, e);
+    e->row.id = ++m->last_id;
+    e->row.created = now;
+    e->row.home = s;
+    wd_queue_append(&m->due, e);
   } else {
     m->dropped++;
-    if (!m->full)
-      wd_log(WD_LOG_ERROR, "upload: the queue is full (%" PRId64 " results, %" PRId64 " bytes), newer results are dropped", rows,
-             bytes);
   }
-  m->full = !e;
   p->result = e ? WD_STORE_TAKEN : WD_STORE_FULL;
   if (e && s->ready) s->ready(s->ctx);
   p->done(p);
@@ -121,43 +89,43 @@ static wd_ns due(struct wd_store *s, wd_ns now) {
 static struct wd_row *lease(struct wd_store *s, wd_ns now) {
   struct memory *m = memory_of(s);
   settle(m, now);
-  struct entry *e = take_first(&m->due);
+  struct wd_entry *e = wd_queue_take_first(&m->due);
   if (!e) return NULL;
   m->leased.count++;
   m->leased.bytes += (int64_t)e->row.body.n;
   return &e->row;
 }
 
-static struct entry *give_back(struct memory *m, struct wd_row *row) {
+static struct wd_entry *give_back(struct memory *m, struct wd_row *row) {
   m->leased.count--;
   m->leased.bytes -= (int64_t)row->body.n;
-  return WD_CONTAINER(row, struct entry, row);
+  return WD_CONTAINER(row, struct wd_entry, row);
 }
 
 static void remove_row(struct wd_store *s, struct wd_row *row) {
-  discard(give_back(memory_of(s), row));
+  struct memory *m = memory_of(s);
+  wd_entry_free(give_back(m, row));
+  m->full = false;
 }
 
 static void put_back(struct wd_store *s, struct wd_row *row) {
   struct memory *m = memory_of(s);
-  struct entry *e = give_back(m, row), **at = &m->later.first;
-  while (*at && (*at)->row.not_before <= row->not_before) at = &(*at)->next;
-  insert(&m->later, e, at);
+  wd_queue_insert_by_time(&m->later, give_back(m, row));
 }
 
 static void set_aside(struct wd_store *s, struct wd_row *row, int64_t status, const char *answer) {
   struct memory *m = memory_of(s);
-  struct entry *e = give_back(m, row);
+  struct wd_entry *e = give_back(m, row);
   e->status = status;
   e->at_us = wd_clock_wall_us();
   e->answer = strdup(answer);
-  append(&m->aside, e);
-  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES)) discard(take_first(&m->aside));
+  wd_queue_append(&m->aside, e);
+  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES)) wd_entry_free(wd_queue_take_first(&m->aside));
 }
 
 static void make_due(struct wd_store *s) {
   struct memory *m = memory_of(s);
-  for (struct entry *e = m->later.first; e; e = e->next) e->row.not_before = 0;
+  for (struct wd_entry *e = m->later.first; e; e = e->next) e->row.not_before = 0;
   settle(m, wd_clock_now());
 }
 
@@ -172,37 +140,85 @@ static void counts(struct wd_store *s, wd_ns now, struct wd_store_counts *out) {
       .aside = m->aside.count,
       .oldest = m->due.first ? m->due.first->row.created : WD_NONE,
   };
-  for (const struct entry *e = m->later.first; e; e = e->next)
+  for (const struct wd_entry *e = m->later.first; e; e = e->next)
     if (out->oldest == WD_NONE || e->row.created < out->oldest) out->oldest = e->row.created;
 }
 
-static void list(struct wd_store *s, struct wd_store_list *l) {
-  struct memory *m = memory_of(s);
-  l->count = 0;
-  l->rows = wd_arena_array(&l->arena, (size_t)m->aside.count, sizeof(*l->rows));
-  for (const struct entry *e = m->aside.first; e && l->rows; e = e->next) {
-    const char *body = wd_arena_strndup(&l->arena, e->row.body.p, e->row.body.n);
-    l->rows[l->count++] = (struct wd_aside_row){
-        .key = wd_arena_strdup(&l->arena, e->row.key),
-        .answer = wd_arena_strdup(&l->arena, e->answer),
+static int64_t wall_us_of(wd_ns at) {
+  return wd_clock_wall_us() + (at - wd_clock_now()) / WD_US;
+}
+
+static void list_queue(const struct wd_queue *q, struct wd_store_ask *ask) {
+  for (const struct wd_entry *e = q->first; e; e = e->next) {
+    if (ask->key && strcmp(ask->key, e->row.key) != 0) continue;
+    const char *body = wd_arena_strndup(&ask->arena, e->row.body.p, e->row.body.n);
+    ask->rows[ask->count++] = (struct wd_listed_row){
+        .id = e->row.id,
+        .key = wd_arena_strdup(&ask->arena, e->row.key),
         .body = {body, body ? e->row.body.n : 0},
+        .created_us = wall_us_of(e->row.created),
+        .not_before_us = e->row.not_before ? wall_us_of(e->row.not_before) : 0,
+        .tries = e->row.tries,
+        .answer = wd_arena_strdup(&ask->arena, e->answer),
         .status = e->status,
         .at_us = e->at_us,
     };
   }
-  l->done(l);
 }
 
-static void forget_list(struct wd_store *s, struct wd_store_list *l) {
+static void requeue(struct memory *m, struct wd_store_ask *ask) {
+  struct wd_queue back = {0};
+  wd_queue_move(&m->aside, &back, ask->key);
+  ask->changed = back.count;
+  for (struct wd_entry *e; (e = wd_queue_take_first(&back));) {
+    e->row.id = ++m->last_id;
+    e->row.not_before = 0;
+    e->row.tries = e->row.doubts = 0;
+    wd_queue_append(&m->due, e);
+  }
+}
+
+static void purge(struct memory *m, struct wd_store_ask *ask) {
+  struct wd_queue gone = {0};
+  wd_queue_move(ask->aside ? &m->aside : &m->due, &gone, ask->key);
+  if (!ask->aside) wd_queue_move(&m->later, &gone, ask->key);
+  ask->changed = gone.count;
+  wd_queue_free(&gone);
+}
+
+// Everything in one page: it is in memory already.
+static void list(struct memory *m, struct wd_store_ask *ask) {
+  if (ask->after > 0) return;
+  ask->rows = wd_arena_array(&ask->arena, (size_t)(m->aside.count + m->due.count + m->later.count), sizeof(*ask->rows));
+  if (!ask->rows) {
+    ask->fault = "not enough memory";
+  } else if (ask->aside) {
+    list_queue(&m->aside, ask);
+  } else {
+    list_queue(&m->due, ask);
+    list_queue(&m->later, ask);
+  }
+}
+
+static void ask_store(struct wd_store *s, struct wd_store_ask *ask) {
+  struct memory *m = memory_of(s);
+  if (ask->request == WD_ASK_LIST) list(m, ask);
+  if (ask->request == WD_ASK_REQUEUE) requeue(m, ask);
+  if (ask->request == WD_ASK_PURGE) purge(m, ask);
+  if (ask->changed && s->ready) s->ready(s->ctx);
+  ask->done(ask);
+}
+
+static void forget_ask(struct wd_store *s, struct wd_store_ask *ask) {
   (void)s;
-  (void)l;
+  (void)ask;
 }
 
 static void close_store(struct wd_store *s) {
   struct memory *m = memory_of(s);
-  struct queue *const queues[] = {&m->due, &m->later, &m->aside};
-  for (size_t i = 0; i < WD_COUNT(queues); i++)
-    while (queues[i]->first) discard(take_first(queues[i]));
+  wd_queue_free(&m->due);
+  wd_queue_free(&m->later);
+  wd_queue_free(&m->aside);
   free(m);
 }
 
@@ -216,8 +232,8 @@ struct wd_store *wd_store_memory(const struct wd_store_limits *limits) {
                                             .set_aside = set_aside,
                                             .make_due = make_due,
                                             .counts = counts,
-                                            .list = list,
-                                            .forget_list = forget_list,
+                                            .ask = ask_store,
+                                            .forget_ask = forget_ask,
                                             .close = close_store};
   struct memory *m = calloc(1, sizeof(*m));
   if (!m) return NULL;

@@ -20,14 +20,15 @@ layer_of() {
   main.c) echo 4 ;;
   wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | cgroup.* | throttle.* | confine.* | confine_*) echo 0 ;;
   loop* | watch* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
-  resolve* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
-  modules.c | lua_* | httpd* | upload* | edit* | repl* | control* | probes/*) echo 3 ;;
+  resolve* | spool_file* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
+  modules.c | lua_* | httpd* | upload* | spool* | edit* | repl* | control* | probes/*) echo 3 ;;
   *) echo unknown ;;
   esac
 }
 
 # Files that may include a library's headers: the fewer, the fewer places have to know its rules.
 curl_files='^runtime/transfer[a-z_]*[.][ch]$'
+sqlite_files='^runtime/spool_file[a-z_]*[.][ch]$'
 openssl_files='^runtime/(tls|cert)[a-z0-9_]*[.][ch]$'
 
 # files PATTERN...: the files of the repository of these names.
@@ -122,6 +123,7 @@ rule "lua_resume appears in one file" "$(one_file lua_resume)"
 rule "lua_pcall appears in one file" "$(one_file 'lua_pcallk?')"
 rule "<curl/...> is included by the transfer files only" "$(includes curl/ "$curl_files")"
 rule "<openssl/...> is included by the TLS and certificate files only" "$(includes openssl/ "$openssl_files")"
+rule "<sqlite3.h> is included by the spool's file only" "$(includes sqlite3 "$sqlite_files")"
 rule "a file includes only its own layer and lower ones" "$(layers)"
 rule "a header has #pragma once" "$(without_pragma)"
 rule "no shell is ever run" "$(shells)"

@@ -25,7 +25,8 @@ function uploader:put(result)
     self.invalid = self.invalid + 1
     return nil, why
   end
-  return self.core:put(row.id, row.body)
+  local taken, reason = self.core:put(row.id, row.body)
+  return taken == 1 or nil, reason
 end
 
 --- Tries at once, whatever the back-off says, and waits until nothing is left or until the queue turns out to be blocked.
@@ -38,21 +39,34 @@ end
 --- How delivery stands.
 -- @return {state = "ok" | "backoff" (a fault that will pass) | "blocked" (address or credentials are wrong; nothing is thrown
 --   away, the next try is minutes away or at a flush), queued = waiting, in_flight = being sent, sent, retried, rejected =
---   refused for good, dropped = queue full, too old or invalid, oldest_s = age of the oldest undelivered result or nil,
---   last_error = text or nil}
+--   refused for good, quarantined = of these still kept, dropped = queue full, too old or invalid, oldest_s = age of the oldest
+--   undelivered result or nil, last_error = text or nil, spool = its file or nil, spool_error = why results are not there or nil}
 function uploader:status()
   local status = self.core:status()
   status.dropped = status.dropped + self.invalid
   return status
 end
 
---- The results that the manager refused for good, oldest first; the newest 1000 are kept.
--- @return list of {id = idempotency key, status = HTTP status, answer = what the manager said, body = JSON text, at = RFC 3339}
+--- The results that the manager refused for good, oldest first; of those in memory the newest 1000 are kept, of those in a spool
+-- the newest 10,000.
+-- @return list of {id = idempotency key, status = HTTP status, answer = what the manager said, body = JSON text, at = RFC 3339,
+--   put_at, tries, number}
 function uploader:rejected()
-  return self.core:rejected()
+  local all, after, more = {}, 0, true
+  while more do
+    local rows
+    rows, more = self.core:ask {request = "list", quarantine = true, after = after}
+    if not rows then
+      error("upload.rejected: " .. more, 2)
+    end
+    table.move(rows, 1, #rows, #all + 1, all)
+    after = rows[1] and rows[#rows].number
+  end
+  return all
 end
 
---- Ends it; what is not delivered by then is gone, which is logged. More than once does no harm.
+--- Ends it; what is not delivered by then stays in the spool, or is gone where there is none, which is logged. More than once
+-- does no harm. Waits for the disk.
 function uploader:close()
   self.core:close()
 end
@@ -69,10 +83,14 @@ end
 -- @param options table:
 --   url          address of the manager; may end in a slash or carry a path
 --   auth         {type="none" (default) | "jwt" | "apikey" | "userpass", token=, key=, user=, password=, mfa_code=}
---   spool        "none": results wait in memory
---   max_rows     most results that wait (default 10000); newer ones are dropped
---   max_bytes    most bytes of results that wait (default "64MiB")
---   max_age      results older than this are dropped (default: none are)
+--   spool        the file that results wait in, made with its folder where it is not there; what was put is on the disk.
+--                "none" (default): results wait in memory. One process at a time has a file: another one's `put` waits for it to
+--                end. Where the file cannot be written, results wait in memory, and the log says so
+--   max_rows     most results that wait (default 10,000 in memory, 10,000,000 in a spool)
+--   max_bytes    most bytes of results that wait (default "64MiB" in memory, "1GiB" in a spool)
+--   max_age      results older than this are dropped and counted (default: none are)
+--   full         which are dropped and counted when there is no room: "newest" (default), put then gives nil, "full"; or
+--                "oldest", those being sent excepted
 --   concurrency  most requests at once, 1 to 64 (default 4)
 --   timeout      for one request (default 30 s, of which connecting gets 10)
 --   tls          {ca=, cert=, key=, verify=, server_name=} for https

@@ -10,6 +10,7 @@ pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns)
 pkg_check_modules(MHD REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.38)
 
 # lua-cjson goes into the program: as a shared library it would be one more thing to ship for 35 KB.
 find_library(CJSON_A liblua5.4-cjson.a REQUIRED)
@@ -36,4 +37,4 @@ endif()
 
 add_library(waddle_libraries INTERFACE)
 target_link_libraries(waddle_libraries INTERFACE waddle_curl ${CJSON_A} PkgConfig::LUA PkgConfig::UV PkgConfig::CARES PkgConfig::SSL
-  PkgConfig::LDNS PkgConfig::MHD PkgConfig::EDIT PkgConfig::SECCOMP Threads::Threads m)
+  PkgConfig::LDNS PkgConfig::MHD PkgConfig::EDIT PkgConfig::SECCOMP PkgConfig::SQLITE Threads::Threads m)

@@ -72,7 +72,7 @@ static void begin(const struct wd_auth_opts *auth, unsigned concurrency) {
   fake.base = (struct wd_transport){fake_start, fake_stop, fake_stop, fake_close};
   flushed = 0;
   assert_int_equal(wd_loop_open(&loop), 0);
-  struct wd_store *store = wd_store_memory(&(struct wd_store_limits){1000, 1 << 20, WD_NONE});
+  struct wd_store *store = wd_store_memory(&(struct wd_store_limits){1000, 1 << 20, WD_NONE, false});
   assert_int_equal(wd_upload_open(&upload, &loop, store, &fake.base, auth, concurrency, "http://m"), 0);
 }
 

@@ -25,7 +25,7 @@ static void on_put(struct wd_store_put *put) {
 }
 
 static void open_store(int64_t rows, int64_t bytes, wd_ns age) {
-  store = wd_store_memory(&(struct wd_store_limits){rows, bytes, age});
+  store = wd_store_memory(&(struct wd_store_limits){rows, bytes, age, false});
   assert_non_null(store);
   store->ready = on_ready;
   ready_calls = 0;
@@ -146,8 +146,12 @@ static void too_old_is_dropped_and_counted(void **state) {
   wd_store_remove(store, lease("c"));
 }
 
-static void on_list(struct wd_store_list *list) {
-  assert_int_equal(list->count, counts().aside);
+static void on_answer(struct wd_store_ask *ask) {
+  assert_null(ask->fault);
+}
+
+static void on_list(struct wd_store_ask *ask) {
+  assert_int_equal(ask->count, counts().aside);
 }
 
 static void set_aside_is_kept_within_bounds(void **state) {
@@ -160,8 +164,8 @@ static void set_aside_is_kept_within_bounds(void **state) {
     wd_store_set_aside(store, lease(key), 400, "missing target_host");
   }
   assert_int_equal(counts().rows, 0);
-  struct wd_store_list list = {.done = on_list};
-  wd_store_list(store, &list);
+  struct wd_store_ask list = {.request = WD_ASK_LIST, .aside = true, .done = on_list};
+  wd_store_ask(store, &list);
   assert_int_equal(list.count, 1000);
   assert_string_equal(list.rows[0].key, "k6");
   assert_string_equal(list.rows[999].key, "k1005");
@@ -169,6 +173,47 @@ static void set_aside_is_kept_within_bounds(void **state) {
   assert_int_equal(list.rows[999].status, 400);
   assert_memory_equal(list.rows[999].body.p, "body", 4);
   wd_arena_free(&list.arena);
+}
+
+static void the_oldest_gives_way_where_asked(void **state) {
+  (void)state;
+  store = wd_store_memory(&(struct wd_store_limits){2, 10, WD_NONE, true});
+  put("a", "1234");
+  put("b", "1234");
+  struct wd_row *a = lease("a");
+  assert_int_equal(put("c", "123456"), WD_STORE_TAKEN); // b goes, a is being sent
+  assert_int_equal(counts().dropped, 1);
+  assert_int_equal(put("d", "12345678901"), WD_STORE_FULL); // never fits, so nobody goes
+  assert_int_equal(counts().rows, 2);
+  wd_store_remove(store, a);
+  wd_store_remove(store, lease("c"));
+}
+
+static int64_t ask(enum wd_store_request request, bool aside, const char *key) {
+  struct wd_store_ask question = {.request = request, .aside = aside, .key = key, .most = 100, .done = on_answer};
+  wd_store_ask(store, &question);
+  wd_arena_free(&question.arena);
+  return request == WD_ASK_LIST ? (int64_t)question.count : question.changed;
+}
+
+static void people_look_requeue_and_purge(void **state) {
+  (void)state;
+  open_store(10, 1000, WD_NONE);
+  put("a", "");
+  put("b", "");
+  put("c", "");
+  wd_store_set_aside(store, lease("a"), 400, "no");
+  assert_int_equal(ask(WD_ASK_LIST, false, NULL), 2);
+  assert_int_equal(ask(WD_ASK_LIST, false, "c"), 1);
+  assert_int_equal(ask(WD_ASK_LIST, true, NULL), 1);
+  assert_int_equal(ask(WD_ASK_REQUEUE, false, "b"), 0);
+  assert_int_equal(ask(WD_ASK_REQUEUE, false, NULL), 1);
+  assert_int_equal(counts().aside, 0);
+  assert_int_equal(ask(WD_ASK_PURGE, false, "b"), 1);
+  struct wd_row *c = lease("c");
+  assert_int_equal(ask(WD_ASK_PURGE, false, NULL), 1); // a; c is being sent
+  assert_int_equal(counts().rows, 1);
+  wd_store_remove(store, c);
 }
 
 static void quiet(const char *line) {
@@ -183,6 +228,8 @@ int main(void) {
       cmocka_unit_test_teardown(rows_that_wait_hold_up_nobody, teardown),
       cmocka_unit_test_teardown(full_by_rows_or_bytes, teardown),
       cmocka_unit_test_teardown(too_old_is_dropped_and_counted, teardown),
+      cmocka_unit_test_teardown(the_oldest_gives_way_where_asked, teardown),
+      cmocka_unit_test_teardown(people_look_requeue_and_purge, teardown),
       cmocka_unit_test_teardown(set_aside_is_kept_within_bounds, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
