@@ -25,14 +25,15 @@ enum {
 };
 
 // The page cache is small, since a queue is written and read in its order; memory maps would count as ours.
-static const char *const settings = "PRAGMA page_size=4096;"
-                                    "PRAGMA auto_vacuum=INCREMENTAL;"
-                                    "PRAGMA journal_mode=WAL;"
+static const char *const settings = "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
                                     "PRAGMA cache_size=-512;"
                                     "PRAGMA mmap_size=0;"
                                     "PRAGMA temp_store=MEMORY;"
                                     "PRAGMA journal_size_limit=4194304;";
+
+// Before the first page is written; later they would write to a file that may be damaged.
+static const char *const first_settings = "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;";
 
 enum wd_spool_fault wd_spool_fault_of(struct wd_spool_file *f, int rc) {
   if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW) return WD_SPOOL_OK;
@@ -163,14 +164,16 @@ static enum wd_spool_fault open_database(struct wd_spool_file *f) {
   // SQLite makes its files with the rights of the first one: results are nobody else's business.
   int fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return failed_by(f, f->path);
+  bool empty = lseek(fd, 0, SEEK_END) == 0;
   close(fd);
   enum wd_spool_fault fault = wd_spool_fault_of(f, sqlite3_open_v2(f->path, &f->db, flags, NULL));
   if (!fault) {
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_LOOKASIDE, NULL, 256, LOOKASIDE);
     sqlite3_extended_result_codes(f->db, 1);
     sqlite3_busy_timeout(f->db, BUSY_MS);
-    fault = run(f, settings);
+    if (empty) fault = run(f, first_settings);
   }
+  if (!fault) fault = run(f, settings);
   if (!fault) fault = check_schema(f);
   if (!fault) fault = check_pages(f);
   if (!fault) fault = wd_spool_rows_open(f);

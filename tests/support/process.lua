@@ -33,6 +33,11 @@ end
 
 process.folders = {}
 
+-- A folder of its own that process.clean takes away.
+function process.folder()
+  return (process.file(".keep", ""):match("^(.*)/"))
+end
+
 -- Takes away what process.file made; for after_each.
 function process.clean()
   for _, folder in ipairs(process.folders) do
@@ -47,6 +52,11 @@ run.__index = run
 -- Sends a signal, "TERM" or "INT".
 function run:kill(signal)
   os.execute(("kill -s %s %d"):format(signal, self.pid))
+end
+
+-- Ends the program itself at once, without a word: kill -9.
+function run:kill_now()
+  os.execute(("kill -s KILL $(cat /proc/%d/task/%d/children)"):format(self.pid, self.pid))
 end
 
 -- What it wrote so far.
