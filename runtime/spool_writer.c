@@ -395,7 +395,7 @@ static void take_failure(struct wd_spool *s, struct batch *b) {
       wd_arena_free(&job->answers->arena);
       job->answers->count = 0;
       job->answers->changed = 0;
-      job->answers->fault = wd_arena_strdup(&job->answers->arena, s->file.error);
+      job->answers->fault = wd_arena_strdup(&job->answers->arena, s->file.db ? s->file.error : s->fault);
       job->no_file = !s->file.db;
     }
     wd_spool_jobs_add(waited_for || !s->file.db ? &s->done : &kept, job);

@@ -299,8 +299,9 @@ static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
   u->faults = memo->faults;
   u->retry_at = memo->state == WD_UPLOAD_STOPPED ? now : memo->retry_at < now + longest_backoff ? memo->retry_at : now + longest_backoff;
   snprintf(u->last_error, sizeof(u->last_error), "%s", memo->last_error);
-  wd_log(WD_LOG_WARNING, "upload: %s: was %s before the start (%s), %" PRId64 " results wait", u->where, state_names[u->state],
-         u->last_error, wd_upload_left(u));
+  if (wd_upload_left(u))
+    wd_log(WD_LOG_WARNING, "upload: %s: was %s before the start (%s), %" PRId64 " results wait", u->where, state_names[u->state],
+           u->last_error, wd_upload_left(u));
 }
 
 int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *store, struct wd_transport *transport,

@@ -51,6 +51,7 @@ local function control_commands(state)
         running = state.runner.places.taken, upload = state.uploader:status(), reloads = state.reloads}
     end,
     stats = core.stats,
+    spool = require("waddle.spool").commands(state.uploader.core),
   }
 end
 
@@ -104,7 +105,7 @@ end
 
 -- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment. Gives whether the sinks had all
 -- results.
-local function work(state, scheduled)
+local function work(state, scheduled, follow)
   local working = task.spawn(function()
     if scheduled then
       state.runner:forever()
@@ -112,6 +113,9 @@ local function work(state, scheduled)
       state.runner:once()
     end
   end)
+  if scheduled then
+    follow()
+  end
   task.wait {working, state.watcher}
   if state.signal then
     log("info", "SIG%s: stopping, %d probes in flight", state.signal, state.runner.places.taken)
@@ -245,6 +249,28 @@ local function give_up(settings, site_text)
   return said, message
 end
 
+-- The uploader; nil and a message with the setting that it does not like.
+local function open_uploader(settings)
+  local options = {url = settings.manager_url, auth = settings.auth, device = device.detect(settings.device, sys)}
+  for name, value in pairs(settings.spool) do
+    options[name] = value
+  end
+  local ok, uploader = pcall(require("waddle.upload").open, options)
+  if ok then
+    return uploader
+  end
+  local message = tostring(uploader):gsub("^[^:\n]+:%d+: ", "")
+  local field = message:match("field '([%w_]+)'")
+  return nil, ("%s: %s"):format(settings.spool_places[field] or "MANAGER_URL", message)
+end
+
+-- Waits until the spool is open, which another agent may have to let go of first. A signal ends the wait.
+local function wait_for_spool(state)
+  local opening = task.spawn(function() state.uploader:opened() end)
+  task.wait {opening, state.watcher}
+  opening:cancel()
+end
+
 -- Reads the configuration, and the text of the site file where there is one; nil and a message.
 local function read(input)
   local settings, warnings = config.load(input)
@@ -286,19 +312,18 @@ local function prepare(input, state)
   if not confined then
     return nil, obstacle
   end
-  local declared = NOTHING
+  local declared, err = NOTHING
   if text then
-    local err
     state.site, err = reload.run_site(state.home, settings.site, text)
     if not state.site then
       return nil, err
     end
     declared = state.site.declared
   end
-  local ok, uploader = pcall(require("waddle.upload").open, {url = settings.manager_url, auth = settings.auth,
-    device = device.detect(settings.device, sys), spool = "none"})
-  if not ok then
-    return nil, "MANAGER_URL: " .. tostring(uploader):gsub("^[^:\n]+:%d+: ", "")
+  local uploader
+  uploader, err = open_uploader(settings)
+  if not uploader then
+    return nil, err
   end
   state.uploader = uploader
   state.uploaders = table.move(declared.uploaders, 1, #declared.uploaders, 2, {uploader})
@@ -310,7 +335,8 @@ local function prepare(input, state)
 end
 
 -- Where the uploads go and what the process may do is settled for its life.
-local FIXED = {MANAGER_URL = "manager_url", ["the credentials"] = "auth", ["the device's names"] = "device", ["what the agent gives up"] = "confinement"}
+local FIXED = {MANAGER_URL = "manager_url", ["the credentials"] = "auth", ["the device's names"] = "device", ["what the agent gives up"] = "confinement",
+  ["the spool"] = "spool"}
 
 local function warn_of_fixed(old, new)
   for what, field in pairs(FIXED) do
@@ -360,11 +386,12 @@ function agent.run(input)
   end
   log("info", "waddle %s: %d targets, %s, uploading to %s", core.version, state.runner:size(), describe_period(settings, scheduled),
     settings.manager_url)
-  if scheduled then
-    watch_configuration(state, input, settings)
-  end
   local control <close> = scheduled and open_control(state) or nil -- luacheck: ignore 211
-  local drained = work(state, scheduled)
+  wait_for_spool(state)
+  if state.signal then
+    return OK
+  end
+  local drained = work(state, scheduled, function() watch_configuration(state, input, settings) end)
   if not scheduled then
     print_summary(state)
   end

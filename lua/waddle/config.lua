@@ -7,6 +7,7 @@ local nearest = require "waddle.nearest"
 local redact = require "waddle.redact"
 local rows = require "waddle.rows"
 local schedule = require "waddle.schedule"
+local spool = require "waddle.spool"
 local target = require "waddle.target"
 local kinds = require "waddle.config_values"
 
@@ -15,7 +16,7 @@ local config = {}
 local TYPES = { "http", "tcp", "udp", "icmp" }
 local DEFAULT_PERIOD_S = 60
 
--- Names of the config file's keys; the variables are the same in capitals.
+-- Names of the config file's keys; the variables are the same in capitals, with WADDLE_ before those of the spool.
 local DEFAULTS = {
   auth_type = "none", auth_jwt = "", auth_user = "", auth_pass = "", auth_apikey = "",
   manager_url = "http://localhost:8080", test_server_url = "http://localhost:8081", run_seconds = 0,
@@ -23,6 +24,7 @@ local DEFAULTS = {
   device_serial = "", device_hostname = "",
   concurrency = false, concurrency_per_host = false, -- not set
   drop_capabilities = "auto", no_new_privs = "auto", seccomp = "auto", landlock = "auto", programs = false, core_dumps = false, writable = {},
+  spool = "", spool_rows = false, spool_bytes = false, spool_age = false, spool_full = false,
   http_targets = { "https://www.google.com" }, tcp_targets = {}, udp_targets = {}, icmp_targets = { "8.8.8.8" },
 }
 
@@ -40,6 +42,9 @@ local NOT_THERE = 2 -- ENOENT
 local CONFINEMENT = { "drop_capabilities", "no_new_privs", "seccomp", "landlock", "programs", "core_dumps", "writable" }
 
 local read, fail, shown = kinds.read, kinds.fail, kinds.shown
+
+-- The settings of the spool, and the uploader's names for them.
+local SPOOL = { spool_rows = "max_rows", spool_bytes = "max_bytes", spool_age = "max_age", spool_full = "full" }
 
 local LEVELS = { debug = true, info = true, warning = true, error = true }
 
@@ -62,6 +67,7 @@ local READERS = {
   enable_icmp_test = read.boolean, concurrency = read.count, concurrency_per_host = read.count, device_serial = read.text, device_hostname = read.text,
   drop_capabilities = read.defence, no_new_privs = read.defence, seccomp = read.defence, landlock = read.defence, programs = read.boolean,
   core_dumps = read.boolean, writable = read.paths,
+  spool = read.text, spool_rows = read.count, spool_bytes = read.size, spool_age = read.seconds, spool_full = read.full,
   http_targets = read.list, tcp_targets = read.list, udp_targets = read.list, icmp_targets = read.list,
 }
 
@@ -139,9 +145,13 @@ local function add_secret_files(settings, env, read_file)
   end
 end
 
+local function variable_of(name)
+  return (name:find("^spool") and "WADDLE_" or "") .. name:upper()
+end
+
 local function add_environment(settings, env, names)
   for name in pairs(names) do
-    local variable = name:upper()
+    local variable = variable_of(name)
     local value = env(variable)
     if value and type(DEFAULTS[name]) == "table" then
       -- Set to empty is an empty list.
@@ -161,6 +171,9 @@ local function add_confinement_flags(settings, flags)
 end
 
 local function add_flags(settings, flags, warn)
+  if flags.spool ~= nil then
+    put(settings, "spool", "--spool", "flag", flags.spool)
+  end
   for _, kind in ipairs(TYPES) do
     local given = flags[kind .. "_target"]
     if given ~= nil then
@@ -226,6 +239,21 @@ local function check_settings(place, settings)
   if not overlap then
     fail(place, "%s", reason)
   end
+end
+
+-- Where results wait, for the uploader; `places` by the uploader's names.
+local function read_spool(settings, env, warn)
+  local found = { spool = spool.place(settings.spool.value, env) }
+  local places = { spool = settings.spool.place }
+  if not found.spool then
+    warn("no folder for a spool is known (STATE_DIRECTORY, XDG_STATE_HOME, HOME): results wait in memory; --spool FILE names a file")
+    found.spool = "none"
+  end
+  for name, option in pairs(SPOOL) do
+    found[option] = settings[name].value or nil
+    places[option] = settings[name].place
+  end
+  return found, places
 end
 
 -- The targets of the types that are on. The same text twice is two targets, told apart by a number; a name that was
@@ -325,8 +353,11 @@ local function load(input, warn)
   add_flags(settings, flags, warn)
   apply_test_type(settings, flags, warn)
   local period = read_period(settings, flags, warn)
+  local spooling, spool_places = read_spool(settings, input.env, warn)
   local loaded = {
     auth = read_auth(settings),
+    spool = spooling,
+    spool_places = spool_places,
     manager_url = settings.manager_url.value,
     period = period,
     concurrency = settings.concurrency.value or nil,
@@ -376,11 +407,13 @@ end
 -- @param input table:
 --   env        function(name) -> value or nil
 --   flags      table of parsed flags, or nil: test_type, http_target, tcp_target, udp_target, icmp_target (text or list of
---              texts), config_file, schedule (boolean), log_level, and those of confinement
+--              texts), config_file, schedule (boolean), log_level, spool, and those of confinement
 --   read_file  function(path) -> content, or nil, a message and the errno (default: config.read_file)
 -- @return config, warnings (list of texts); or nil and a message with the place and the reason, which is exit 2.
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
+--   config.spool       for the uploader: {spool = file or "none", max_rows=, max_bytes=, max_age=, full=}, nil where not set;
+--                      config.spool_places says where each was written
 --   config.period      seconds between rounds, nil for a single round
 --   config.concurrency, config.concurrency_per_host  most probes at once, of all and to one host; nil where not set
 --   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique, `place`

@@ -85,6 +85,23 @@ function read.count(place, value)
   return number
 end
 
+-- A size is understood by the uploader.
+function read.size(place, value)
+  if type(value) ~= "string" and math.type(value) ~= "integer" then
+    fail(place, "expected a size such as 1GiB, got %s", shown(value))
+  end
+  return tonumber(value) or read.text(place, value)
+end
+
+-- Which results are dropped when there is no room.
+function read.full(place, value)
+  local word = read.text(place, value):lower()
+  if word ~= "newest" and word ~= "oldest" then
+    fail(place, "expected newest or oldest, got %s", shown(value))
+  end
+  return word
+end
+
 function read.url(place, value)
   local url = read.text(place, value)
   if not url:match("^%a[%w+.-]*://") then

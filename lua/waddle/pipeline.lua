@@ -11,6 +11,7 @@ local pipeline = {}
 local methods = {}
 methods.__index = methods
 
+local MOST_AT_ONCE = 256 -- results for a sink that takes several
 local MOST_WAITING = 10000 -- results before one sink; what comes then is dropped and counted, or waits (be_patient)
 
 local function on_close(fn)
@@ -46,15 +47,15 @@ function pipeline.guarded(fn, ...)
   end, ...)
 end
 
---- new{transforms={fn...}, sinks={fn(result, row)...}, on_change={fn(result, before)...}, counts={failed=, dropped=,
+--- new{transforms={fn...}, sinks={fn(result, row) or {put_all=fn(results)}...}, on_change={fn(result, before)...}, counts={failed=, dropped=,
 -- transform_errors=, sink_errors=, sink_dropped=}}: its sinks work in tasks under the calling one. The lists may grow.
 function pipeline.new(opts)
   return setmetatable({transforms = opts.transforms, sinks = opts.sinks, on_change = opts.on_change, counts = opts.counts,
     home = task.current(), feeds = {}, before = {}, pending = 0, patient = false}, methods)
 end
 
-local function less(self)
-  self.pending = self.pending - 1
+local function less(self, n)
+  self.pending = self.pending - (n or 1)
   if self.pending == 0 and self.waiter then
     task.wake(self.waiter)
   end
@@ -118,17 +119,29 @@ local function wake_waiting(feed)
   end
 end
 
+-- Hands over the next result, or as many as there are to a sink that takes several.
 local function give(self, feed)
-  local item = feed.items:pop()
+  local several = type(feed.sink) == "table"
+  local items, results = {}, {}
+  repeat
+    local n = #items + 1
+    items[n] = feed.items:pop()
+    results[n] = items[n].result
+  until not several or #feed.items == 0 or n == MOST_AT_ONCE
   if #feed.waiting > 0 then
     wake_waiting(feed)
   end
-  local ok, err = xpcall(feed.sink, message_of, item.result, item.row)
+  local ok, err
+  if several then
+    ok, err = xpcall(feed.sink.put_all, message_of, results)
+  else
+    ok, err = xpcall(feed.sink, message_of, items[1].result, items[1].row)
+  end
   if not ok then
     self.counts.sink_errors = self.counts.sink_errors + 1
     report("sink", err)
   end
-  less(self)
+  less(self, #items)
 end
 
 -- Works off what there is for a sink, and what comes, until the sink leaves tasks behind, which end with the one it runs in.

@@ -219,28 +219,36 @@ site.transform = collect("transform", "transforms")
 --- on_change(function(result, before) end): called when a target begins to fail or to succeed.
 site.on_change = collect("on_change", "on_change")
 
---- put_into(uploader) -> sink: puts the results of runs that took place, and logs what is not taken.
+--- put_into(uploader) -> sink, for a pipeline: puts the results of runs that took place, and logs what is not taken.
 function site.put_into(uploader)
   local last
-  return function(result)
-    if not pipeline.took_place(result) then
-      return
+  local function put(results)
+    local rows, why = {}, nil
+    for _, result in ipairs(results) do
+      if result.test_type == nil and pipeline.took_place(result) then
+        why = "not uploaded, the probe function's result has no test_type"
+      elseif pipeline.took_place(result) then
+        rows[#rows + 1] = result
+      end
     end
-    local ok, why = false, "not uploaded, the probe function's result has no test_type"
-    if result.test_type ~= nil then
-      ok, why = uploader:put(result)
+    local reason
+    if #rows > 0 then
+      reason = select(2, uploader:put_all(rows))
     end
-    if not ok and why ~= last then
+    why = reason or why
+    if why and why ~= last then
+      local result = results[#results]
       sys.log("error", ("upload: %s: %s"):format(tostring(result.target_name or result.target), why))
     end
     last = why
   end
+  return {put_all = put}
 end
 
 --- sink(function(result) end) or sink(uploader): where results go. What an uploader has not sent when the targets have run
 -- gets five seconds.
 function site.sink(to)
-  if type(to) == "table" and type(to.put) == "function" then
+  if type(to) == "table" and type(to.put_all) == "function" then
     declared.uploaders[#declared.uploaders + 1] = to
     to = site.put_into(to)
   elseif type(to) ~= "function" then
@@ -262,7 +270,8 @@ function site.flush(uploader, seconds)
   local status = uploader:status()
   local left = status.queued + status.in_flight
   if left > 0 then
-    sys.log("error", ("upload: results not delivered: %d (%s)"):format(left, status.last_error or status.state))
+    sys.log("error", ("upload: results not delivered: %d (%s)%s"):format(left, status.last_error or status.state,
+      status.spool and not status.spool_error and ", they are kept in " .. status.spool or ""))
   end
   if status.rejected > 0 or status.dropped > 0 then
     sys.log("error", ("upload: results refused by the manager: %d, dropped: %d"):format(status.rejected, status.dropped))
