@@ -103,7 +103,8 @@ local function drain(state)
   return false
 end
 
--- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment. Gives whether the sinks had all
+-- Runs the targets until they are done or a signal comes; what is in flight then may finish for a moment. `follow` is called once those on a
+-- schedule run. Gives whether the sinks had all
 -- results.
 local function work(state, scheduled, follow)
   local working = task.spawn(function()
@@ -255,6 +256,9 @@ local function open_uploader(settings)
   for name, value in pairs(settings.spool) do
     options[name] = value
   end
+  if not options.spool then
+    log("warning", "no folder for a spool is known (STATE_DIRECTORY, XDG_STATE_HOME, HOME): results wait in memory; --spool FILE names a file")
+  end
   local ok, uploader = pcall(require("waddle.upload").open, options)
   if ok then
     return uploader
@@ -388,9 +392,6 @@ function agent.run(input)
     settings.manager_url)
   local control <close> = scheduled and open_control(state) or nil -- luacheck: ignore 211
   wait_for_spool(state)
-  if state.signal then
-    return OK
-  end
   local drained = work(state, scheduled, function() watch_configuration(state, input, settings) end)
   if not scheduled then
     print_summary(state)

@@ -242,13 +242,9 @@ local function check_settings(place, settings)
 end
 
 -- Where results wait, for the uploader; `places` by the uploader's names.
-local function read_spool(settings, env, warn)
+local function read_spool(settings, env)
   local found = { spool = spool.place(settings.spool.value, env) }
   local places = { spool = settings.spool.place }
-  if not found.spool then
-    warn("no folder for a spool is known (STATE_DIRECTORY, XDG_STATE_HOME, HOME): results wait in memory; --spool FILE names a file")
-    found.spool = "none"
-  end
   for name, option in pairs(SPOOL) do
     found[option] = settings[name].value or nil
     places[option] = settings[name].place
@@ -353,7 +349,7 @@ local function load(input, warn)
   add_flags(settings, flags, warn)
   apply_test_type(settings, flags, warn)
   local period = read_period(settings, flags, warn)
-  local spooling, spool_places = read_spool(settings, input.env, warn)
+  local spooling, spool_places = read_spool(settings, input.env)
   local loaded = {
     auth = read_auth(settings),
     spool = spooling,
@@ -412,8 +408,8 @@ end
 -- @return config, warnings (list of texts); or nil and a message with the place and the reason, which is exit 2.
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
---   config.spool       for the uploader: {spool = file or "none", max_rows=, max_bytes=, max_age=, full=}, nil where not set;
---                      config.spool_places says where each was written
+--   config.spool       for the uploader: {spool = file or "none", max_rows=, max_bytes=, max_age=, full=}, nil where not set, and
+--                      no `spool` where no folder for one is known; config.spool_places says where each was written
 --   config.period      seconds between rounds, nil for a single round
 --   config.concurrency, config.concurrency_per_host  most probes at once, of all and to one host; nil where not set
 --   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique, `place`

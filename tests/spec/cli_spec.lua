@@ -180,6 +180,10 @@ describe("every command", function()
       local _, out = program.run {name, "--help"}
       out = name == "run" and "\nexamples:" or out -- those of `run` are the script's
       local usage, examples = out:match("^(.*)\nexamples:(.*)$")
+      for line in (usage:match "\nCommands:\n(.*)" or ""):gmatch "[^\n]+" do
+        local sub = line:match "^   (%w+)"
+        usage = sub and usage .. select(2, program.run {name, sub, "--help"}) or usage
+      end
       for flag in examples:gmatch("%s(%-%-[%w-]+)") do
         assert.is_truthy(usage:find(flag, 1, true), ("waddle %s: the example's %s is no flag"):format(name, flag))
       end
