@@ -312,7 +312,9 @@ static void counts(struct wd_store *store, wd_ns now, struct wd_store_counts *ou
   out->leased += s->leased.count;
   out->dropped += s->dropped;
   out->aside += s->aside;
-  wd_ns oldest = s->rows > s->leased.count && s->oldest_us ? creation_of(s->oldest_us) : WD_NONE;
+  // Rows leave in the order of their coming, but for those that are put off.
+  int64_t oldest_us = s->ready.first && !s->delayed_us ? s->ready.first->created_us : s->oldest_us;
+  wd_ns oldest = s->rows > s->leased.count && oldest_us ? creation_of(oldest_us) : WD_NONE;
   if (oldest != WD_NONE && (out->oldest == WD_NONE || oldest < out->oldest)) out->oldest = oldest;
   memcpy(s->fault_shown, s->fault, sizeof(s->fault_shown));
   uv_mutex_unlock(&s->lock);

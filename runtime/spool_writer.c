@@ -26,6 +26,7 @@ struct batch {
   int64_t loop_rows, loop_bytes; // change of the totals that the loop's side has counted already
   int64_t dropped;
   bool writes;
+  bool quiet; // rows left, and the loop knows: nothing of it has to be looked up or told
 };
 
 static void say(struct wd_spool *s, enum wd_log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -329,11 +330,17 @@ static bool is_durable(const struct wd_spool_job *job) {
   return job->kind == WD_JOB_PUT || (job->kind == WD_JOB_ASK && job->answers->request == WD_ASK_REQUEUE);
 }
 
+static bool is_quiet(const struct wd_spool_job *job) {
+  return job->kind == WD_JOB_REMOVE || job->kind == WD_JOB_KEEP;
+}
+
 static enum wd_spool_fault run_transaction(struct wd_spool *s, struct batch *b) {
   bool durable = false;
+  b->quiet = true;
   for (const struct wd_spool_job *job = b->jobs.first; job; job = job->next) {
     b->writes |= !only_reads(job);
     durable |= is_durable(job);
+    b->quiet &= is_quiet(job);
   }
   b->cursor = s->cursor;
   b->loop_rows = b->loop_bytes = b->dropped = 0;
@@ -365,23 +372,27 @@ static void place(struct wd_spool *s, struct wd_spool_job *job) { // with the lo
 
 static void take_results(struct wd_spool *s, struct batch *b) {
   const struct wd_spool_totals *now = &s->file.totals, *before = &s->file.before;
-  int64_t oldest_us, delayed_us;
-  look(s, &oldest_us, &delayed_us);
+  struct wd_spool_jobs over = {0};
+  int64_t oldest_us = 0, delayed_us = 0;
+  if (!b->quiet) look(s, &oldest_us, &delayed_us);
   s->slack |= now->rows < before->rows;
   uv_mutex_lock(&s->lock);
   s->rows += now->rows - before->rows - b->loop_rows;
   s->bytes += now->bytes - before->bytes - b->loop_bytes;
-  s->oldest_us = oldest_us;
-  s->delayed_us = delayed_us;
+  if (!b->quiet) {
+    s->oldest_us = oldest_us;
+    s->delayed_us = delayed_us;
+  }
   for (struct wd_spool_job *job; (job = wd_spool_jobs_take(&b->jobs));) {
     if (job->kind == WD_JOB_PUT && job->result == WD_STORE_TAKEN) place(s, job);
     if (job->kind == WD_JOB_ASK && job->answers->request == WD_ASK_REQUEUE) s->tail = job->row.id;
-    wd_spool_jobs_add(&s->done, job);
+    wd_spool_jobs_add(is_quiet(job) ? &over : &s->done, job);
   }
   s->dropped += b->dropped;
   publish(s);
   uv_mutex_unlock(&s->lock);
   wd_queue_free(&b->gone);
+  for (struct wd_spool_job *job; (job = wd_spool_jobs_take(&over));) wd_spool_job_free(job);
 }
 
 // Nothing was written: who waits is told, the rest is kept for the next try.
@@ -526,8 +537,9 @@ static bool work_off(struct wd_spool *s) {
   struct batch b = {0};
   take_batch(s, &b.jobs);
   uv_mutex_unlock(&s->lock);
+  enum wd_spool_state before = s->state;
   bool written = run_batch(s, &b);
-  uv_async_send(&s->async);
+  if (!b.quiet || !written || s->state != before) uv_async_send(&s->async);
   uv_mutex_lock(&s->lock);
   return written;
 }

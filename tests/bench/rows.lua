@@ -32,7 +32,7 @@ local function blackbox(module, target, in_flight)
 end
 
 -- What run.sh calls {targets} is 50 HTTP, 50 TCP, 20 UDP and 20 ICMP targets.
-local agent = "env MANAGER_URL=http://127.0.0.1:{manager} AUTH_TYPE=none DEVICE_SERIAL=bench DEVICE_HOSTNAME=bench {targets} {waddle} agent"
+local agent = "env MANAGER_URL=http://127.0.0.1:{manager} AUTH_TYPE=none DEVICE_SERIAL=bench DEVICE_HOSTNAME=bench WADDLE_SPOOL={work}/agent.db {targets} {waddle} agent"
 
 local rows = {
   {
@@ -57,7 +57,7 @@ local rows = {
     figures = {{what = "memory", of = "memory", limit = {most = 24}, known = 441}},
   },
   {name = "start", lines = "sh {dir}/start.sh {waddle} 127.0.0.1:{tcp}"},
-  {name = "upload", n = 50000, lines = "{waddle} run {dir}/upload.lua {n}"},
+  {name = "upload", n = 50000, lines = "{waddle} run {dir}/upload.lua {n} {work}"},
   {
     name = "icmp.sweep", what = "icmp.sweep, 32,766 hosts", needs = {"netns"},
     ours = "{waddle} run {dir}/sweep.lua icmp 127.0.0.0/17",
