@@ -27,7 +27,7 @@ enum {
 // The page cache is small, since a queue is written and read in its order; memory maps would count as ours.
 static const char *const settings = "PRAGMA journal_mode=WAL;"
                                     "PRAGMA synchronous=FULL;"
-                                    "PRAGMA cache_size=-512;"
+                                    "PRAGMA cache_size=-256;"
                                     "PRAGMA mmap_size=0;"
                                     "PRAGMA temp_store=MEMORY;"
                                     "PRAGMA journal_size_limit=4194304;";

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/clock.h"
+#include "runtime/pages.h"
 #include "runtime/spool_inner.h"
 
 enum {
@@ -107,6 +108,7 @@ static void begin_with_file(struct wd_spool *s) {
   uv_mutex_unlock(&s->lock);
   look_and_publish(s);
   now_on_disk(s);
+  wd_pages_release(); // opening is the most that a small agent ever asks of this library
   if (*s->file.set_aside)
     say(s, WD_LOG_ERROR, "spool: %s was damaged (%s): it is kept as %s, and a new one is begun", s->path, s->file.error, s->file.set_aside);
   if (s->file.totals.rows > 0)

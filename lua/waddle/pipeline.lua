@@ -11,7 +11,7 @@ local pipeline = {}
 local methods = {}
 methods.__index = methods
 
-local MOST_AT_ONCE = 256 -- results for a sink that takes several
+local MOST_AT_ONCE = 32 -- results for a sink that takes several: enough to share the price of a disk
 local MOST_WAITING = 10000 -- results before one sink; what comes then is dropped and counted, or waits (be_patient)
 
 local function on_close(fn)
