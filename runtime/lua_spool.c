@@ -130,8 +130,12 @@ int wd_lua_store_ask(lua_State *L) {
   struct question q;
   a->handle = h;
   wd_read(L, "spool.ask", &question_desc, 2, 0, &a->arena, &q);
-  a->ask = (struct wd_store_ask){.request = (enum wd_store_request)q.request, .aside = q.quarantine == 1, .key = q.id, .after = q.after,
-                                 .most = (size_t)q.most, .done = on_answer};
+  a->ask = (struct wd_store_ask){.request = (enum wd_store_request)q.request,
+                                 .aside = q.quarantine == 1,
+                                 .key = q.id,
+                                 .after = q.after,
+                                 .most = (size_t)q.most,
+                                 .done = on_answer};
   wd_op_wait(L, &a->op);
   wd_store_ask(h->store, &a->ask);
   return lua_yieldk(L, 0, (lua_KContext)a, k_ask);

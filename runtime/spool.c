@@ -20,35 +20,6 @@ static struct wd_spool *spool_of(struct wd_store *s) {
   return (struct wd_spool *)s;
 }
 
-// ---- jobs ----
-
-void wd_spool_jobs_add(struct wd_spool_jobs *q, struct wd_spool_job *job) {
-  job->next = NULL;
-  *(q->first ? q->end : &q->first) = job;
-  q->end = &job->next;
-}
-
-struct wd_spool_job *wd_spool_jobs_take(struct wd_spool_jobs *q) {
-  struct wd_spool_job *job = q->first;
-  if (job) q->first = job->next;
-  return job;
-}
-
-void wd_spool_job_free(struct wd_spool_job *job) {
-  wd_entry_free(job->entry);
-  free(job->answer);
-  free(job->memo);
-  if (job->answers) wd_arena_free(&job->answers->arena);
-  free(job->answers);
-  free(job);
-}
-
-static struct wd_spool_job *job_new(enum wd_spool_job_kind kind) {
-  struct wd_spool_job *job = calloc(1, sizeof(*job));
-  if (job) job->kind = kind;
-  return job;
-}
-
 static void enqueue(struct wd_spool *s, struct wd_spool_job *job) { // with the lock
   wd_spool_jobs_add(&s->jobs, job);
   uv_cond_signal(&s->work);
@@ -79,7 +50,7 @@ static wd_ns creation_of(int64_t wall_us) { // never in the future, however the 
 
 static void put(struct wd_store *store, struct wd_store_put *p) {
   struct wd_spool *s = spool_of(store);
-  struct wd_spool_job *job = job_new(WD_JOB_PUT);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_PUT);
   if (job) job->entry = wd_entry_new(p->key, p->body);
   if (!job || !job->entry) {
     free(job);
@@ -135,7 +106,7 @@ static void move_to_file(struct wd_spool *s) {
   for (int i = 0; i < MOST_MOVED; i++) {
     struct wd_row *row = wd_store_lease(s->memory, wd_clock_now());
     if (!row) return;
-    struct wd_spool_job *job = job_new(WD_JOB_PUT);
+    struct wd_spool_job *job = wd_spool_job_new(WD_JOB_PUT);
     if (job) job->entry = wd_entry_new(row->key, row->body);
     if (!job || !job->entry) {
       free(job);
@@ -156,7 +127,7 @@ static void settle(struct wd_spool *s) { // with the lock
   if (s->limits.max_age == WD_NONE) return;
   int64_t oldest_us = wd_clock_wall_us() - s->limits.max_age / WD_US;
   while (s->ready.first && s->ready.first->created_us < oldest_us) {
-    struct wd_spool_job *job = job_new(WD_JOB_REMOVE);
+    struct wd_spool_job *job = wd_spool_job_new(WD_JOB_REMOVE);
     if (!job) return;
     struct wd_entry *e = wd_queue_take_first(&s->ready);
     job->row.id = e->row.id;
@@ -230,7 +201,7 @@ static void remove_row(struct wd_store *store, struct wd_row *row) {
   if (row->home != store)
     wd_store_remove(s->memory, row);
   else
-    let_go(s, row, job_new(WD_JOB_REMOVE));
+    let_go(s, row, wd_spool_job_new(WD_JOB_REMOVE));
 }
 
 static void set_aside(struct wd_store *store, struct wd_row *row, int64_t status, const char *answer) {
@@ -239,7 +210,7 @@ static void set_aside(struct wd_store *store, struct wd_row *row, int64_t status
     wd_store_set_aside(s->memory, row, status, answer);
     return;
   }
-  struct wd_spool_job *job = job_new(WD_JOB_SET_ASIDE);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_SET_ASIDE);
   if (job) {
     job->row = (struct wd_spool_row){.status = status, .at_us = wd_clock_wall_us(), .tries = row->tries};
     job->answer = strdup(answer);
@@ -256,9 +227,12 @@ static void put_back(struct wd_store *store, struct wd_row *row) {
   }
   struct wd_entry *e = WD_CONTAINER(row, struct wd_entry, row);
   bool waits = row->not_before > wd_clock_now();
-  struct wd_spool_job *job = job_new(WD_JOB_PUT_BACK);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_PUT_BACK);
   if (job)
-    job->row = (struct wd_spool_row){.id = row->id, .created_us = e->created_us, .tries = row->tries, .doubts = row->doubts,
+    job->row = (struct wd_spool_row){.id = row->id,
+                                     .created_us = e->created_us,
+                                     .tries = row->tries,
+                                     .doubts = row->doubts,
                                      .not_before_us = waits ? wall_us_of(row->not_before) : 0};
   uv_mutex_lock(&s->lock);
   bool in_file = give_back(s, e);
@@ -279,20 +253,21 @@ static void put_back(struct wd_store *store, struct wd_row *row) {
 
 static void make_due(struct wd_store *store) {
   struct wd_spool *s = spool_of(store);
-  struct wd_spool_job *job = job_new(WD_JOB_MAKE_DUE);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_MAKE_DUE);
   wd_store_make_due(s->memory);
   if (job) hand_over(s, job);
 }
 
 static void keep(struct wd_store *store, const struct wd_store_memo *memo) {
   struct wd_spool *s = spool_of(store);
-  struct wd_spool_job *job = job_new(WD_JOB_KEEP);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_KEEP);
   if (job) job->memo = malloc(sizeof(*job->memo));
   if (!job || !job->memo) {
     free(job);
     return;
   }
-  *job->memo = (struct wd_spool_memo){.state = memo->state, .faults = memo->faults, .odd = memo->odd, .retry_at_us = wall_us_of(memo->retry_at)};
+  *job->memo = (struct wd_spool_memo){
+      .state = memo->state, .faults = memo->faults, .odd = memo->odd, .retry_at_us = wall_us_of(memo->retry_at)};
   snprintf(job->memo->where, sizeof(job->memo->where), "%s", memo->where);
   snprintf(job->memo->last_error, sizeof(job->memo->last_error), "%s", memo->last_error);
   hand_over(s, job);
@@ -323,7 +298,7 @@ static void counts(struct wd_store *store, wd_ns now, struct wd_store_counts *ou
 
 static void ask(struct wd_store *store, struct wd_store_ask *question) {
   struct wd_spool *s = spool_of(store);
-  struct wd_spool_job *job = job_new(WD_JOB_ASK);
+  struct wd_spool_job *job = wd_spool_job_new(WD_JOB_ASK);
   if (job) job->answers = malloc(sizeof(*job->answers));
   if (!job || !job->answers) {
     free(job);
@@ -375,7 +350,9 @@ static void finish_ask(struct wd_spool *s, struct wd_spool_job *job, bool closin
 // ---- what the writer has answered ----
 
 static void recall(struct wd_spool *s, const struct wd_spool_memo *from) {
-  struct wd_store_memo memo = {.state = (int)from->state, .faults = (unsigned)from->faults, .odd = (unsigned)from->odd,
+  struct wd_store_memo memo = {.state = (int)from->state,
+                               .faults = (unsigned)from->faults,
+                               .odd = (unsigned)from->odd,
                                .retry_at = moment_of(from->retry_at_us)};
   snprintf(memo.where, sizeof(memo.where), "%s", from->where);
   snprintf(memo.last_error, sizeof(memo.last_error), "%s", from->last_error);
@@ -491,7 +468,8 @@ struct wd_store *wd_spool_new(struct wd_loop *loop, const struct wd_spool_opts *
   s->lines_end = &s->lines;
   s->path = strdup(opts->path);
   s->store.kept_in = s->path;
-  s->memory = wd_store_memory(&(struct wd_store_limits){MOST_IN_MEMORY, MOST_BYTES_IN_MEMORY, opts->limits.max_age, opts->limits.drop_oldest});
+  s->memory = wd_store_memory(
+      &(struct wd_store_limits){MOST_IN_MEMORY, MOST_BYTES_IN_MEMORY, opts->limits.max_age, opts->limits.drop_oldest});
   uv_mutex_init(&s->lock); // with default attributes neither of these can fail
   uv_cond_init(&s->work);
   bool async = s->path && s->memory && uv_async_init(&loop->uv, &s->async, on_answers) == 0;

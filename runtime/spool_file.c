@@ -19,9 +19,9 @@
 enum {
   APPLICATION_ID = 0x77646c31, // "wdl1" in the file's header, for file(1) and for us
   SCHEMA_VERSION = 1,
-  BUSY_MS = 5000,            // for somebody who looks at the file with other tools
-  MOST_CHECKED = 64 << 20,   // bytes: a larger file is not read from end to end at every start
-  LOOKASIDE = 64,            // small blocks that SQLite keeps at hand
+  BUSY_MS = 5000,          // for somebody who looks at the file with other tools
+  MOST_CHECKED = 64 << 20, // bytes: a larger file is not read from end to end at every start
+  LOOKASIDE = 64,          // small blocks that SQLite keeps at hand
 };
 
 // The page cache is small, since a queue is written and read in its order; memory maps would count as ours.
@@ -60,7 +60,8 @@ static enum wd_spool_fault ask(struct wd_spool_file *f, const char *sql, int64_t
   if (rc == SQLITE_OK) rc = sqlite3_step(s);
   enum wd_spool_fault fault = wd_spool_fault_of(f, rc);
   if (number) *number = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
-  if (text) snprintf(text, room, "%s", rc == SQLITE_ROW && sqlite3_column_text(s, 0) ? (const char *)sqlite3_column_text(s, 0) : "");
+  if (text)
+    snprintf(text, room, "%s", rc == SQLITE_ROW && sqlite3_column_text(s, 0) ? (const char *)sqlite3_column_text(s, 0) : "");
   sqlite3_finalize(s);
   return fault;
 }
@@ -136,8 +137,8 @@ static enum wd_spool_fault check_schema(struct wd_spool_file *f) {
     return WD_SPOOL_FAILED;
   }
   if (version > SCHEMA_VERSION) {
-    snprintf(f->error, sizeof(f->error), "was made by a newer waddle (version %" PRId64 " of its tables, this one knows %d)", version,
-             SCHEMA_VERSION);
+    snprintf(f->error, sizeof(f->error), "was made by a newer waddle (version %" PRId64 " of its tables, this one knows %d)",
+             version, SCHEMA_VERSION);
     return WD_SPOOL_FAILED;
   }
   if (application == APPLICATION_ID) return WD_SPOOL_OK;

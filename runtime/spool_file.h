@@ -104,8 +104,8 @@ enum wd_spool_fault wd_spool_file_keep_memo(struct wd_spool_file *f, const struc
 enum wd_spool_fault wd_spool_file_requeue(struct wd_spool_file *f, const char *key, int64_t *changed);
 
 // Deletes rows of `key`, or all: of the quarantine, or those that wait but for the `kept` ids.
-enum wd_spool_fault wd_spool_file_purge(struct wd_spool_file *f, bool aside, const char *key, const int64_t *kept, size_t kept_count,
-                                        int64_t *changed);
+enum wd_spool_fault wd_spool_file_purge(struct wd_spool_file *f, bool aside, const char *key, const int64_t *kept,
+                                        size_t kept_count, int64_t *changed);
 
 // ---- reading, in a transaction or not ----
 

@@ -70,7 +70,8 @@ static const char *const sql[STATEMENTS] = {
     [COPY_BACK] = "INSERT INTO queue(id, key, body, created) SELECT ?, key, body, created FROM quarantine WHERE id = ?",
     [GET_MEMO] = "SELECT state, faults, odd, retry_at, manager, last_error FROM meta",
     [SET_MEMO] = "UPDATE meta SET state = ?, faults = ?, odd = ?, retry_at = ?, manager = ?, last_error = ?",
-    [NEXT] = "SELECT id, key, body, created, not_before, tries, doubts FROM queue WHERE id > ? AND not_before = 0 ORDER BY id LIMIT 1",
+    [NEXT] =
+        "SELECT id, key, body, created, not_before, tries, doubts FROM queue WHERE id > ? AND not_before = 0 ORDER BY id LIMIT 1",
     [NEXT_DELAYED] = "SELECT id, key, body, created, not_before, tries, doubts FROM queue INDEXED BY delayed WHERE not_before > 0"
                      " ORDER BY not_before LIMIT 1",
     [OLDEST] = "SELECT created FROM queue ORDER BY id LIMIT 1",
@@ -91,7 +92,7 @@ static sqlite3_stmt *with_numbers(struct wd_spool_file *f, int which, const int6
   return s;
 }
 
-#define WITH(f, which, ...)                                                                                                        \
+#define WITH(f, which, ...)                                                                                                      \
   with_numbers(f, which, (const int64_t[]){__VA_ARGS__}, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 
 static void bind_text(sqlite3_stmt *s, int at, const char *text) {
@@ -145,8 +146,8 @@ void wd_spool_rows_close(struct wd_spool_file *f) {
 
 enum wd_spool_fault wd_spool_file_begin(struct wd_spool_file *f, bool durable) {
   if (durable != f->durable) {
-    enum wd_spool_fault fault = wd_spool_fault_of(f, sqlite3_exec(f->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
-                                                                  NULL, NULL, NULL));
+    enum wd_spool_fault fault = wd_spool_fault_of(
+        f, sqlite3_exec(f->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL));
     if (fault) return fault;
     f->durable = durable;
   }
@@ -263,7 +264,8 @@ enum wd_spool_fault wd_spool_file_requeue(struct wd_spool_file *f, const char *k
 }
 
 // Statements for people, prepared when they are needed.
-static enum wd_spool_fault purge_step(struct wd_spool_file *f, const char *text, const char *key, const char *kept, int64_t *first, int64_t *second) {
+static enum wd_spool_fault purge_step(struct wd_spool_file *f, const char *text, const char *key, const char *kept,
+                                      int64_t *first, int64_t *second) {
   sqlite3_stmt *s = NULL;
   int rc = sqlite3_prepare_v2(f->db, text, -1, &s, NULL);
   if (rc == SQLITE_OK) {
@@ -280,8 +282,8 @@ static enum wd_spool_fault purge_step(struct wd_spool_file *f, const char *text,
   return fault;
 }
 
-enum wd_spool_fault wd_spool_file_purge(struct wd_spool_file *f, bool aside, const char *key, const int64_t *kept, size_t kept_count,
-                                        int64_t *changed) {
+enum wd_spool_fault wd_spool_file_purge(struct wd_spool_file *f, bool aside, const char *key, const int64_t *kept,
+                                        size_t kept_count, int64_t *changed) {
 #define WHICH " WHERE (?1 IS NULL OR key = ?1) AND id NOT IN (SELECT value FROM json_each(?2))"
   static const char *const count[] = {"SELECT count(*), coalesce(sum(length(body)), 0) FROM queue" WHICH,
                                       "SELECT count(*), coalesce(sum(length(body)), 0) FROM quarantine" WHICH};

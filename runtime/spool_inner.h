@@ -27,13 +27,13 @@ enum wd_spool_job_kind {
 struct wd_spool_job {
   enum wd_spool_job_kind kind;
   struct wd_spool_job *next;
-  bool dropped; // REMOVE: counted as dropped
-  struct wd_entry *entry; // PUT: the row; NULL once it is in the window
+  bool dropped;             // REMOVE: counted as dropped
+  struct wd_entry *entry;   // PUT: the row; NULL once it is in the window
   struct wd_store_put *put; // who waits for it; NULL: nobody (any more)
   struct wd_row *moved;     // the row of the store in memory that it comes from; NULL: none
   enum wd_store_result result;
-  struct wd_spool_row row;  // its numbers; key, body and answer are not in it
-  char *answer;             // SET_ASIDE
+  struct wd_spool_row row;      // its numbers; key, body and answer are not in it
+  char *answer;                 // SET_ASIDE
   struct wd_spool_memo *memo;   // KEEP
   struct wd_store_ask *ask;     // ASK; NULL: nobody waits for it any more
   struct wd_store_ask *answers; // its copy, which the writer fills in; `key` is its own
@@ -78,7 +78,7 @@ struct wd_spool {
   enum wd_spool_state state;
   char fault[512]; // why the file is not written; "" where it is
   bool stop;
-  bool opened;               // `memo` is what the file had; the loop has not taken it yet
+  bool opened; // `memo` is what the file had; the loop has not taken it yet
   struct wd_spool_memo memo;
   struct wd_queue ready, leased;
   unsigned generation; // rises when a damaged file is replaced
@@ -90,9 +90,46 @@ struct wd_spool {
   int64_t aside, dropped;
 };
 
+// ---- spool_jobs.c ----
+
 void wd_spool_jobs_add(struct wd_spool_jobs *q, struct wd_spool_job *job);
 struct wd_spool_job *wd_spool_jobs_take(struct wd_spool_jobs *q);
+struct wd_spool_job *wd_spool_job_new(enum wd_spool_job_kind kind); // NULL: memory is out
 void wd_spool_job_free(struct wd_spool_job *job);
 
-// The writer's thread.
+// The row of an entry, with the numbers given.
+struct wd_spool_row wd_spool_row_of(const struct wd_entry *e, const struct wd_spool_row *numbers);
+
+// ---- spool_batch.c: the writer's, without the lock ----
+
+// What a transaction did besides its jobs' own results.
+struct wd_spool_batch {
+  struct wd_spool_jobs jobs;
+  struct wd_queue gone;          // taken out of the window
+  int64_t cursor;                // at its beginning
+  int64_t loop_rows, loop_bytes; // change of the totals that the loop's side has counted already
+  int64_t dropped;
+  bool writes;
+  bool quiet; // rows left, and the loop knows: nothing of it has to be looked up or told
+};
+
+// Runs the jobs as one transaction; on a fault nothing of it has happened.
+enum wd_spool_fault wd_spool_batch_run(struct wd_spool *s, struct wd_spool_batch *b);
+
+// Hands the jobs back to the loop, with what came of them.
+void wd_spool_batch_done(struct wd_spool *s, struct wd_spool_batch *b);
+
+// Nothing was written: who waits is told, the rest is kept for the next try.
+void wd_spool_batch_failed(struct wd_spool *s, struct wd_spool_batch *b);
+
+// ---- spool_writer.c ----
+
+// The thread.
 void wd_spool_write(void *spool);
+
+// A line for the log, which the loop writes. Call without the lock.
+void wd_spool_say(struct wd_spool *s, enum wd_log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+// What the loop's side has to know after a change: from the file, without the lock; from the writer, with it.
+void wd_spool_look(struct wd_spool *s, int64_t *oldest_us, int64_t *delayed_us);
+void wd_spool_publish(struct wd_spool *s);

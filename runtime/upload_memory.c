@@ -40,7 +40,7 @@ static void settle(struct memory *m, wd_ns now) {
 
 static bool has_room(const struct memory *m, size_t n) {
   return m->due.count + m->later.count + m->leased.count < m->limits.max_rows &&
-         m->due.bytes + m->later.bytes + m->leased.bytes + (int64_t)n <= m->limits.max_bytes;
+      m->due.bytes + m->later.bytes + m->leased.bytes + (int64_t)n <= m->limits.max_bytes;
 }
 
 static void say_full(struct memory *m) {
@@ -120,7 +120,8 @@ static void set_aside(struct wd_store *s, struct wd_row *row, int64_t status, co
   e->at_us = wd_clock_wall_us();
   e->answer = strdup(answer);
   wd_queue_append(&m->aside, e);
-  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES)) wd_entry_free(wd_queue_take_first(&m->aside));
+  while (m->aside.count > 1 && (m->aside.count > MOST_ASIDE || m->aside.bytes > MOST_ASIDE_BYTES))
+    wd_entry_free(wd_queue_take_first(&m->aside));
 }
 
 static void make_due(struct wd_store *s) {
