@@ -161,12 +161,14 @@ enum wd_spool_fault wd_spool_batch_run(struct wd_spool *s, struct wd_spool_batch
   return fault;
 }
 
-// Where a row goes that was written: into the window when nothing older is on the disk alone.
+// Where a row goes that was written: into the window when nothing older is on the disk alone. One that gave way to later rows of the
+// same batch goes nowhere.
 static void place(struct wd_spool *s, struct wd_spool_job *job) { // with the lock
   struct wd_entry *e = job->entry;
-  bool next = s->cursor >= s->tail, delayed = job->row.not_before_us > 0;
+  bool next = s->cursor >= s->tail, delayed = job->row.not_before_us > 0, gone = e->row.id <= s->cursor;
   s->tail = e->row.id;
-  if (!next || (!delayed && (s->ready.count >= WD_SPOOL_WINDOW_ROWS || s->ready.bytes >= WD_SPOOL_WINDOW_BYTES))) return;
+  if (gone || !next) return;
+  if (!delayed && (s->ready.count >= WD_SPOOL_WINDOW_ROWS || s->ready.bytes >= WD_SPOOL_WINDOW_BYTES)) return;
   s->cursor = s->tail;
   if (delayed) return;
   job->entry = NULL;
