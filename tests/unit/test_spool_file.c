@@ -226,12 +226,12 @@ static void damaged_files_are_kept_aside(void **state) {
     assert_int_equal(access(file.set_aside, F_OK), 0);
     assert_true(*file.error != '\0');
     check_totals(0, 0, 0);
+    wd_spool_file_close(&file);
   }
   FILE *f = fopen(path, "w");
   assert_non_null(f);
   fputs("this is no database at all, but long enough to have a header of a hundred bytes, which would be the first thing to be read", f);
   fclose(f);
-  wd_spool_file_close(&file);
   open_file();
   assert_non_null(strstr(file.set_aside, ".corrupt-"));
 }
