@@ -76,8 +76,10 @@ good() {
   wanted=$1
   shift
   status=0
-  summary=$(agent "$@") || status=$?
+  summary=$(agent "$@" 2>/tmp/log) || status=$?
+  cat /tmp/log >&2
   printf '%s\n' "$summary"
+  if grep -q "in memory" /tmp/log; then die "the agent cannot write to /data"; fi
   [ $status = 0 ] || die "the agent ended with $status for '$*'"
   [ "$(printf '%s\n' "$summary" | grep -c '✓')" = "$wanted" ] || die "expected $wanted good targets for '$*'"
 }
