@@ -83,7 +83,7 @@ fi
 [ $# -gt 0 ] || set -- tests/spec
 status=0
 # In the background, so that a signal to this script ends it at once; a shell lets its background jobs ignore SIGINT, the tests must not.
-export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running"
+export WADDLE="$waddle" WADDLE_SPEC_RUNNING="$work/running" XDG_STATE_HOME="$work/state"
 # shellcheck disable=SC2086 # a command and its options
 env --default-signal=INT,QUIT ${leash:+setpriv --pdeathsig KILL --} timeout --foreground "$LIMIT_SECONDS" ${leash:+setpriv --pdeathsig KILL --} ${WADDLE_UNDER:-} "$waddle" run tests/busted.lua "$@" &
 tests=$!
