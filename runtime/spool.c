@@ -22,6 +22,7 @@ static struct wd_spool *spool_of(struct wd_store *s) {
 
 static void enqueue(struct wd_spool *s, struct wd_spool_job *job) { // with the lock
   wd_spool_jobs_add(&s->jobs, job);
+  s->asked++;
   uv_cond_signal(&s->work);
 }
 

@@ -62,8 +62,8 @@ static const char *const sql[STATEMENTS] = {
     [PUT_BACK] = "UPDATE queue SET not_before = ?, tries = ?, doubts = ? WHERE id = ?",
     [TAKE_UP] = "UPDATE queue SET not_before = 0 WHERE id = ?",
     [MAKE_DUE] = "UPDATE queue SET not_before = 1 WHERE not_before > 1",
-    [COPY_ASIDE] = "INSERT INTO quarantine(key, body, created, tries, status, answer, at)"
-                   " SELECT key, body, created, ?, ?, ?, ? FROM queue WHERE id = ? RETURNING length(body)",
+    [COPY_ASIDE] = ("INSERT INTO quarantine(key, body, created, tries, status, answer, at)"
+                    " SELECT key, body, created, ?, ?, ?, ? FROM queue WHERE id = ? RETURNING length(body)"),
     [OLDEST_ASIDE] = "SELECT min(id) FROM quarantine",
     [DROP_ASIDE] = "DELETE FROM quarantine WHERE id = ? RETURNING length(body)",
     [FIND_ASIDE] = "SELECT id FROM quarantine WHERE id > ? AND (?2 IS NULL OR key = ?2) ORDER BY id LIMIT 1",
@@ -72,13 +72,14 @@ static const char *const sql[STATEMENTS] = {
     [SET_MEMO] = "UPDATE meta SET state = ?, faults = ?, odd = ?, retry_at = ?, manager = ?, last_error = ?",
     [NEXT] =
         "SELECT id, key, body, created, not_before, tries, doubts FROM queue WHERE id > ? AND not_before = 0 ORDER BY id LIMIT 1",
-    [NEXT_DELAYED] = "SELECT id, key, body, created, not_before, tries, doubts FROM queue INDEXED BY delayed WHERE not_before > 0"
-                     " ORDER BY not_before LIMIT 1",
+    [NEXT_DELAYED] =
+        ("SELECT id, key, body, created, not_before, tries, doubts FROM queue INDEXED BY delayed WHERE not_before > 0"
+         " ORDER BY not_before LIMIT 1"),
     [OLDEST] = "SELECT created FROM queue ORDER BY id LIMIT 1",
-    [LIST] = "SELECT id, key, body, created, not_before, tries, doubts FROM queue WHERE id > ? AND (?2 IS NULL OR key = ?2)"
-             " ORDER BY id LIMIT ?3",
-    [LIST_ASIDE] = "SELECT id, key, body, created, 0, tries, 0, status, at, answer FROM quarantine"
-                   " WHERE id > ? AND (?2 IS NULL OR key = ?2) ORDER BY id LIMIT ?3",
+    [LIST] = ("SELECT id, key, body, created, not_before, tries, doubts FROM queue WHERE id > ? AND (?2 IS NULL OR key = ?2)"
+              " ORDER BY id LIMIT ?3"),
+    [LIST_ASIDE] = ("SELECT id, key, body, created, 0, tries, 0, status, at, answer FROM quarantine"
+                    " WHERE id > ? AND (?2 IS NULL OR key = ?2) ORDER BY id LIMIT ?3"),
 };
 
 _Static_assert((int)STATEMENTS <= (int)WD_SPOOL_STATEMENTS, "room for the statements");
@@ -254,7 +255,8 @@ enum wd_spool_fault wd_spool_file_requeue(struct wd_spool_file *f, const char *k
     enum wd_spool_fault fault = finish(f, s, &id, &found);
     if (fault || !found) return fault;
     int64_t bytes = f->totals.aside_bytes;
-    fault = finish(f, WITH(f, COPY_BACK, ++f->last_id, id), NULL, NULL);
+    f->last_id++;
+    fault = finish(f, WITH(f, COPY_BACK, f->last_id, id), NULL, NULL);
     if (!fault) fault = drop_aside(f, id);
     if (fault) return fault;
     f->totals.rows++;

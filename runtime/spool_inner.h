@@ -74,6 +74,7 @@ struct wd_spool {
   uv_mutex_t lock;
   uv_cond_t work;
   struct wd_spool_jobs jobs, done;
+  uint64_t asked; // jobs there ever were
   struct wd_spool_line *lines, **lines_end;
   enum wd_spool_state state;
   char fault[512]; // why the file is not written; "" where it is

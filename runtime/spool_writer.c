@@ -221,14 +221,20 @@ static struct wd_entry *copy_row(const struct wd_spool_row *row) {
   return e;
 }
 
+static enum wd_spool_fault out_of_memory(struct wd_spool *s) {
+  snprintf(s->file.error, sizeof(s->file.error), "not enough memory");
+  return WD_SPOOL_FAILED;
+}
+
 static enum wd_spool_fault read_fresh(struct wd_spool *s, struct wd_queue *to, int64_t room) {
   while (to->count < room && to->bytes < WD_SPOOL_WINDOW_BYTES && s->cursor < s->tail) {
     struct wd_spool_row row;
     enum wd_spool_fault fault = wd_spool_file_next(&s->file, s->cursor, &row);
     if (fault) return fault;
     if (!row.id) s->cursor = s->tail;
-    struct wd_entry *e = row.id ? copy_row(&row) : NULL;
-    if (!e) break;
+    if (!row.id) break;
+    struct wd_entry *e = copy_row(&row);
+    if (!e) return out_of_memory(s);
     s->cursor = row.id;
     wd_queue_append(to, e);
   }
@@ -243,9 +249,8 @@ static enum wd_spool_fault read_delayed(struct wd_spool *s, struct wd_queue *to,
     fault = wd_spool_file_next_delayed(&s->file, &row);
     if (fault || !row.id || (row.not_before_us > now_us && row.not_before_us < now_us + longest_delay_us)) break;
     struct wd_entry *e = copy_row(&row);
-    if (!e) break;
-    wd_queue_insert(to, e);
-    fault = wd_spool_file_take_up(&s->file, row.id);
+    if (e) wd_queue_insert(to, e);
+    fault = !e ? out_of_memory(s) : wd_spool_file_take_up(&s->file, row.id);
   }
   wd_spool_file_rest(&s->file);
   if (!fault) fault = wd_spool_file_commit(&s->file);
@@ -332,25 +337,31 @@ static bool wait_for_file(struct wd_spool *s) {
   }
 }
 
+// With the lock. Gives whether there may be more to do.
+static bool work(struct wd_spool *s) {
+  uint64_t asked = s->asked;
+  bool fine = true, idle = !s->jobs.first;
+  if (idle && s->stop) return false;
+  if (!idle) fine = work_off(s);
+  if (fine && window_is_low(s)) { // also between batches: a flood of results must not keep those that wait from being sent
+    idle = false;
+    fine = fill_window(s);
+  }
+  if (idle && has_slack(s))
+    shrink(s);
+  else if (idle)
+    uv_cond_wait(&s->work, &s->lock);
+  if (fine || !s->file.db || s->asked != asked) return fine || !s->stop;
+  if (s->stop) return false;
+  uv_cond_timedwait(&s->work, &s->lock, write_retry_ns);
+  return true;
+}
+
 void wd_spool_write(void *spool) {
   struct wd_spool *s = spool;
   uv_mutex_lock(&s->lock);
-  bool useful = wait_for_file(s);
-  while (useful) {
-    bool fine = true;
-    if (s->jobs.first)
-      fine = work_off(s);
-    else if (s->stop)
-      break;
-    else if (window_is_low(s))
-      fine = fill_window(s);
-    else if (has_slack(s))
-      shrink(s);
-    else
-      uv_cond_wait(&s->work, &s->lock);
-    if (!fine && s->stop) break;
-    if (!fine && s->file.db) uv_cond_timedwait(&s->work, &s->lock, write_retry_ns);
-  }
+  bool more = wait_for_file(s);
+  while (more) more = work(s);
   uv_mutex_unlock(&s->lock);
   wd_spool_file_close(&s->file);
 }

@@ -297,6 +297,7 @@ static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
   wd_ns now = wd_clock_now();
   u->state = (enum wd_upload_state)memo->state;
   u->faults = memo->faults;
+  if (memo->state == WD_UPLOAD_STOPPED) wd_store_make_due(u->store);
   u->retry_at = memo->state == WD_UPLOAD_STOPPED ? now : memo->retry_at < now + longest_backoff ? memo->retry_at : now + longest_backoff;
   snprintf(u->last_error, sizeof(u->last_error), "%s", memo->last_error);
   if (wd_upload_left(u))

@@ -223,17 +223,17 @@ site.on_change = collect("on_change", "on_change")
 function site.put_into(uploader)
   local last
   local function put(results)
-    local rows, why = {}, nil
+    local wanted, why = {}, nil
     for _, result in ipairs(results) do
       if result.test_type == nil and pipeline.took_place(result) then
         why = "not uploaded, the probe function's result has no test_type"
       elseif pipeline.took_place(result) then
-        rows[#rows + 1] = result
+        wanted[#wanted + 1] = result
       end
     end
     local reason
-    if #rows > 0 then
-      reason = select(2, uploader:put_all(rows))
+    if #wanted > 0 then
+      reason = select(2, uploader:put_all(wanted))
     end
     why = reason or why
     if why and why ~= last then
