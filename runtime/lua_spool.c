@@ -7,6 +7,7 @@
 #include "runtime/lua_modules.h"
 #include "runtime/reader.h"
 #include "runtime/spool.h"
+#include "runtime/spool_file.h"
 #include "runtime/task.h"
 #include "runtime/words.h"
 
@@ -173,8 +174,14 @@ static int l_open(lua_State *L) {
   return 1;
 }
 
+// make_folder(path) -> whether the folder of this file is there: before writing elsewhere is given up.
+static int l_make_folder(lua_State *L) {
+  lua_pushboolean(L, wd_spool_file_make_folder(luaL_checkstring(L, 1)) == 0);
+  return 1;
+}
+
 int wd_open_spool(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open", l_open}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", l_open}, {"make_folder", l_make_folder}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"ask", wd_lua_store_ask}, {"totals", l_totals}, {"close", l_close}, {NULL, NULL}};
   luaL_newmetatable(L, handle_type);
   lua_pushcfunction(L, l_close);

@@ -434,11 +434,13 @@ static void close_store(struct wd_store *store) {
   uv_close((uv_handle_t *)&s->async, on_closed);
 }
 
-// Signals are the loop's.
+// Signals are the loop's, but for those that a thread brings on itself.
 static int start_writer(struct wd_spool *s) {
   sigset_t all, before;
   uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = WRITER_STACK};
+  static const int own[] = {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
   sigfillset(&all);
+  for (size_t i = 0; i < WD_COUNT(own); i++) sigdelset(&all, own[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int rc = uv_thread_create_ex(&s->thread, &options, wd_spool_write, s);
   pthread_sigmask(SIG_SETMASK, &before, NULL);

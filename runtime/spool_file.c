@@ -101,15 +101,15 @@ static enum wd_spool_fault take_lock(struct wd_spool_file *f) {
   return WD_SPOOL_OK;
 }
 
-static enum wd_spool_fault make_folder(struct wd_spool_file *f) {
+int wd_spool_file_make_folder(const char *path) {
   char name[4096];
-  snprintf(name, sizeof(name), "%s", f->path);
+  snprintf(name, sizeof(name), "%s", path);
   for (char *at = strchr(name + 1, '/'); at; at = strchr(at + 1, '/')) {
     *at = '\0';
-    if (mkdir(name, 0700) && errno != EEXIST) return failed_by(f, name);
+    if (mkdir(name, 0700) && errno != EEXIST) return errno;
     *at = '/';
   }
-  return WD_SPOOL_OK;
+  return 0;
 }
 
 // ---- the database ----
@@ -219,8 +219,8 @@ enum wd_spool_fault wd_spool_file_open(struct wd_spool_file *f, const char *path
     return WD_SPOOL_FAILED;
   }
   if (path != f->path) snprintf(f->path, sizeof(f->path), "%s", path);
-  enum wd_spool_fault fault = make_folder(f);
-  if (!fault) fault = take_lock(f);
+  errno = wd_spool_file_make_folder(path);
+  enum wd_spool_fault fault = errno ? failed_by(f, "its folder cannot be made") : take_lock(f);
   if (!fault) fault = open_database(f);
   return fault == WD_SPOOL_DAMAGED ? wd_spool_file_begin_anew(f) : fault;
 }

@@ -61,6 +61,9 @@ struct wd_spool_file {
 // On a fault nothing is open, f->error says why; the lock is kept over WD_SPOOL_FAILED, until wd_spool_file_close.
 enum wd_spool_fault wd_spool_file_open(struct wd_spool_file *f, const char *path);
 
+// Makes the folder of a file where it is not there; 0 or an errno.
+int wd_spool_file_make_folder(const char *path);
+
 // Renames a file that turned out damaged and begins a new one, whose ids go on where the old one's ended.
 enum wd_spool_fault wd_spool_file_begin_anew(struct wd_spool_file *f);
 

@@ -241,16 +241,17 @@ static enum wd_spool_fault read_fresh(struct wd_spool *s, struct wd_queue *to, i
   return WD_SPOOL_OK;
 }
 
-// Rows that were put off and are due. They are marked as taken up, so that they are not read twice.
+// Rows that were put off and are due. They are marked as taken up, so that they are not read twice; those behind the cursor are then
+// read in their turn.
 static enum wd_spool_fault read_delayed(struct wd_spool *s, struct wd_queue *to, int64_t room, int64_t now_us) {
   struct wd_spool_row row = {.id = 1};
   enum wd_spool_fault fault = wd_spool_file_begin(&s->file, false);
-  while (!fault && row.id && to->count < room) {
+  for (int64_t n = 0; !fault && row.id && n < room; n++) {
     fault = wd_spool_file_next_delayed(&s->file, &row);
     if (fault || !row.id || (row.not_before_us > now_us && row.not_before_us < now_us + longest_delay_us)) break;
-    struct wd_entry *e = copy_row(&row);
+    struct wd_entry *e = row.id <= s->cursor ? copy_row(&row) : NULL;
     if (e) wd_queue_insert(to, e);
-    fault = !e ? out_of_memory(s) : wd_spool_file_take_up(&s->file, row.id);
+    fault = !e && row.id <= s->cursor ? out_of_memory(s) : wd_spool_file_take_up(&s->file, row.id);
   }
   wd_spool_file_rest(&s->file);
   if (!fault) fault = wd_spool_file_commit(&s->file);

@@ -242,7 +242,11 @@ local function give_up(settings, site_text)
   end
   local needs = icmp_needs(settings, site_text)
   local socket = require("waddle.control").path()
-  needs.writable = socket and {socket:match("^(.*)/[^/]*$")} or nil
+  needs.writable = {socket and socket:match("^(.*)/[^/]*$")}
+  local file = settings.spool.spool
+  if file and file ~= "none" and require("waddle.core.spool").make_folder(file) then
+    needs.writable[#needs.writable + 1] = file:match("^(.*)/[^/]*$")
+  end
   local said, message = confine.apply(settings.confinement, needs)
   if said then
     log("info", "%s", said)

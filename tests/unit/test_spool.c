@@ -237,6 +237,24 @@ static void rows_put_off_come_back_when_they_are_due(void **state) {
   drain(1, 1);
 }
 
+static void a_row_put_off_far_behind_the_window_comes_once(void **state) {
+  (void)state;
+  static struct wd_row *leased[600];
+  open_store(MANY, false, WD_NONE);
+  put_many(0, 600);
+  for (int i = 0; i < 600; i++) leased[i] = lease();
+  for (int i = 400; i < 600; i++) leased[i]->not_before = wd_clock_now() + 20 * WD_MS;
+  for (int i = 0; i < 600; i++) wd_store_put_back(store, leased[i]);
+  close_store();
+  wd_ns until = wd_clock_now() + 30 * WD_MS;
+  open_store(MANY, false, WD_NONE);
+  while (wd_clock_now() < until) wd_loop_pass(&loop, 10 * WD_MS);
+  for (int i = 0; i < 600; i++) wd_store_remove(store, lease());
+  for (int i = 0; i < 10; i++) wd_loop_pass(&loop, 5 * WD_MS);
+  assert_int_equal(counts().rows, 0);
+  assert_null(wd_store_lease(store, wd_clock_now()));
+}
+
 static void too_old_is_dropped(void **state) {
   (void)state;
   open_store(MANY, false, 200 * WD_MS);
@@ -308,6 +326,7 @@ int main(void) {
       TEST(the_newest_is_not_taken),
       TEST(the_oldest_gives_way),
       TEST(rows_put_off_come_back_when_they_are_due),
+      TEST(a_row_put_off_far_behind_the_window_comes_once),
       TEST(too_old_is_dropped),
       TEST(people_look_requeue_and_purge),
       TEST(who_no_longer_waits_is_not_called),
