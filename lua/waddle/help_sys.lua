@@ -4,6 +4,7 @@ return {
   columns = "sys.columns() -> width of the terminal on stdout or stderr, nil where there is none",
   env = "sys.env(name) -> text or nil; sys.env() -> table of the whole environment",
   exit = "sys.exit([code]): cancels every task and ends the process with the code, 0 by default; does not return",
+  file_stamp = "sys.file_stamp(path) -> text that changes when the file is written or becomes another one, nil where there is none",
   hostname = "sys.hostname() -> the machine's name",
   isatty = "sys.isatty(descriptor) -> whether 0 (stdin), 1 (stdout) or 2 (stderr) is a terminal",
   log = "sys.log(level, text): a line in the log; level is \"debug\", \"info\", \"warning\" or \"error\"",

@@ -45,7 +45,7 @@ end
 local function start(more)
   home = (shell("mktemp -d")):gsub("%s+$", "")
   shell("mkdir -p " .. home .. "/.local/state")
-  tmux("new-session -d -x 100 -y 40 " .. quoted("env HOME=" .. home .. " LANG=C.UTF-8 NO_COLOR=1 " .. (more or "") .. " " .. program .. " repl; echo code=$?; sleep 20"))
+  tmux("new-session -d -x 100 -y 40 " .. quoted("env -u XDG_STATE_HOME HOME=" .. home .. " LANG=C.UTF-8 NO_COLOR=1 " .. (more or "") .. " " .. program .. " repl; echo code=$?; sleep 20"))
   expect_screen("waddle>")
 end
 
