@@ -7,7 +7,7 @@ exclude_files = {"build", "build-*"}
 local environment = {
   "http", "tcp", "tls", "ssh", "udp", "dns", "icmp", "task", "upload", "serve", "sys", "log", "spool", "json",
   "target", "defaults", "group", "every", "cron", "blackout", "transform", "sink", "on_change",
-  "check", "must", "threshold", "scenario",
+  "limits", "check", "must", "threshold", "scenario",
 }
 files["scripts"] = {read_globals = environment}
 files["examples"] = {read_globals = environment}

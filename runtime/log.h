@@ -15,5 +15,8 @@ int wd_log_level_of(const char *name);
 // so that what a hostile peer sent cannot forge a line or drive a terminal.
 void wd_log(enum wd_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+// As wd_log, for other threads: always to stderr.
+void wd_log_beside(enum wd_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 // Where a line goes in place of stderr, or NULL for stderr (the REPL prints above its prompt).
 void wd_log_set_sink(void (*sink)(const char *line));

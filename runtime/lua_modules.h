@@ -4,6 +4,8 @@
 #include <lua.h>
 
 int wd_open_task(lua_State *L);
+int wd_open_budget(lua_State *L);
+int wd_open_isolate(lua_State *L);
 int wd_open_sys(lua_State *L);
 int wd_open_confine(lua_State *L);
 int wd_open_core(lua_State *L);

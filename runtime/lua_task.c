@@ -153,9 +153,10 @@ static int l_cancel(lua_State *L) {
   return 0;
 }
 
+static const char *const states[] = {"ready", "running", "waiting", "ending", "done"};
+
 // t:status() -> "ready" | "running" | "waiting" | "done" | "failed" | "cancelled" [, what it waits for]
 static int l_status(lua_State *L) {
-  static const char *const states[] = {"ready", "running", "waiting", "ending", "done"};
   static const char *const ends[] = {"done", "done", "failed", "cancelled"};
   struct wd_task *t = check_task(L, 1, "task.status");
   lua_pushstring(L, t->state == WD_TASK_DONE ? ends[t->end] : states[t->state]);
@@ -201,6 +202,49 @@ static int l_current(lua_State *L) {
   return 1;
 }
 
+static void set_text(lua_State *L, const char *name, const char *text) {
+  if (!text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+static void set_since(lua_State *L, const char *name, wd_ns since) {
+  lua_pushnumber(L, (double)(wd_clock_now() - since) / 1e6);
+  lua_setfield(L, -2, name);
+}
+
+static void push_about(lua_State *L, struct wd_task *t) {
+  char place[WD_PLACE_LEN];
+  const char *subject = NULL;
+  lua_createtable(L, 0, 8);
+  lua_pushinteger(L, (lua_Integer)t->id);
+  lua_setfield(L, -2, "id");
+  if (t->parent) {
+    lua_pushinteger(L, (lua_Integer)t->parent->id);
+    lua_setfield(L, -2, "parent");
+  }
+  set_text(L, "state", states[t->state]);
+  set_text(L, "place", wd_vm_place(t->co, 0, place) ? place : NULL);
+  set_since(L, "age_ms", t->started);
+  if (!t->op) return;
+  set_text(L, "waits_on", t->op->cls->about ? t->op->cls->about(t->op, &subject) : t->op->cls->name);
+  set_text(L, "subject", subject);
+  set_since(L, "waits_ms", t->op->started);
+}
+
+// list() -> {{id=, parent=, state=, place="FILE:LINE", age_ms=, waits_on="sleep"|"tcp.connect"..., subject=, waits_ms=}, ...}: every task,
+// the newest first.
+static int l_list(lua_State *L) {
+  lua_Integer n = 0;
+  lua_newtable(L);
+  // Making tables may run finalizers, which start and end no tasks.
+  for (struct wd_task *t = wd_vm_of(L)->live; t; t = t->live_next) {
+    push_about(L, t);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
 // alone() -> whether the calling task has nothing that would end with it or fail it: no children left, and none that failed.
 static int l_alone(lua_State *L) {
   const struct wd_task *t = wd_task_check(L, "task.alone");
@@ -229,7 +273,7 @@ int wd_open_task(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"spawn_under", l_spawn_under},
                                        {"sleep", l_sleep},     {"now", l_now},   {"wait", l_wait},
                                        {"park", l_park},   {"wake", l_wake},       {"check", l_check}, {"current", l_current},
-                                       {"foreground", l_foreground}, {"alone", l_alone},
+                                       {"foreground", l_foreground}, {"alone", l_alone}, {"list", l_list},
                                        {NULL, NULL}};
   static const luaL_Reg methods[] = {{"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
   const char *const metatables[] = {wd_task_metatable, wd_task_failed_metatable};

@@ -15,6 +15,7 @@
 #include "runtime/loop.h"
 #include "runtime/signals.h"
 #include "runtime/task.h"
+#include "runtime/watchdog.h"
 
 enum { EXIT_SCRIPT = 1, EXIT_SIGNAL = 130 };
 
@@ -99,6 +100,7 @@ int main(int argc, char **argv) {
   wd_signals_close();
   int code = exit_code_of(&vm);
   wd_vm_close(&vm);
+  wd_watchdog_close();
   wd_loop_close(&loop);
   return finish_output(code);
 }

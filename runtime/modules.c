@@ -16,6 +16,8 @@ int luaopen_cjson_safe(lua_State *L);
 static const luaL_Reg modules[] = {
   {"waddle.core", wd_open_core},
   {"waddle.core.task", wd_open_task},
+  {"waddle.core.budget", wd_open_budget},
+  {"waddle.core.isolate", wd_open_isolate},
   {"waddle.core.sys", wd_open_sys},
   {"waddle.core.confine", wd_open_confine},
   {"waddle.core.listen", wd_open_listen},

@@ -20,6 +20,8 @@ struct wd_op_class {
   void (*destroy)(struct wd_op *op);
   // The deadline passed. NULL: complete with WD_E_TIMEOUT.
   void (*expire)(struct wd_op *op);
+  // What `ps` shows in place of `name`, and of whom or what (*subject, NULL at first). NULL: the name, and of nobody.
+  const char *(*about)(const struct wd_op *op, const char **subject);
 };
 
 struct wd_op {

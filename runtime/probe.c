@@ -73,6 +73,7 @@ static void stop(struct wd_op *op) {
 
 static void destroy(struct wd_op *op) {
   struct wd_probe_op *p = of(op);
+  if (op->started) wd_probe_count.under_way--;
   if (p->probe && p->probe->destroy && op->started) p->probe->destroy(p);
   wd_arena_free(&p->arena);
 }
@@ -85,7 +86,13 @@ static void expire(struct wd_op *op) {
     wd_probe_done(p, WD_E_TIMEOUT, "no answer within %g s", (double)wd_probe_opts(p)->timeout / 1e9);
 }
 
-static const struct wd_op_class probe_class = {.name = "probe", .stop = stop, .destroy = destroy, .expire = expire};
+static const char *about(const struct wd_op *op, const char **subject) {
+  struct wd_probe_op *p = of((struct wd_op *)(uintptr_t)op);
+  *subject = ((const struct wd_common_result *)wd_probe_result(p))->target;
+  return p->probe->name;
+}
+
+static const struct wd_op_class probe_class = {.name = "probe", .stop = stop, .destroy = destroy, .expire = expire, .about = about};
 
 // What can be said of every probe, whatever its figure is made of.
 static void judge_quality(struct wd_probe_op *p, wd_ns now) {
@@ -224,11 +231,13 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   int positional, opts = options_at(L, probe, &positional);
   struct wd_probe_op *p = new_op(L, probe); // at 3
   read_arguments(L, p, opts, positional);   // expectation at 4
+  wd_budget_sockets(L, wd_probe_count.under_way);
   wd_desc_clear(probe->result, (char *)p + probe->result_at);
   p->started_us = wd_clock_wall_us();
   wd_op_wait(L, &p->op);
   wd_throttle_look(p->op.started);
   wd_probe_count.started++;
+  wd_probe_count.under_way++;
   if (!probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
   probe->start(p);
   if (!probe->own_timeout) wd_probe_give_back(p); // what it prepared took our time

@@ -148,7 +148,7 @@ const struct wd_probe *wd_probe_find(const char *name);
 
 // Calls of each probe so far, for statistics; and the packets of all sweeps: to be sent (without those sent again), sent, answered in time.
 struct wd_probe_count {
-  uint64_t started, failed;
+  uint64_t started, failed, under_way;
   uint64_t sweep_packets, sweep_sent, sweep_received;
 };
 extern struct wd_probe_count wd_probe_count;

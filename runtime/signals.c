@@ -43,7 +43,7 @@ static void handler(int number) {
     else
       pending[i] = 1;
   }
-  if (the_vm->interrupt || the_vm->breaking) wd_task_interrupt(the_vm);
+  if (the_vm->interrupt || the_vm->breaking) wd_budget_interrupt(the_vm);
   wd_loop_wake(the_vm->loop);
 }
 

@@ -1,7 +1,6 @@
 // See slab.h.
 #include "runtime/slab.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -48,6 +47,14 @@ static bool new_chunk(struct wd_slab *slab) {
   return true;
 }
 
+static bool refused(struct wd_slab *slab, size_t size) {
+  return slab->may_grow && !slab->may_grow(slab, size);
+}
+
+static void *take_large(struct wd_slab *slab, size_t size) {
+  return refused(slab, size) ? NULL : malloc(size);
+}
+
 static void *take(struct wd_slab *slab, size_t size) {
   size_t class = class_of(size), rounded = (class + 1) * WD_SLAB_STEP;
   void *block = slab->free[class];
@@ -55,7 +62,7 @@ static void *take(struct wd_slab *slab, size_t size) {
     slab->free[class] = *(void **)block;
     return block;
   }
-  if ((size_t)(slab->end - slab->at) < rounded && !new_chunk(slab)) return NULL;
+  if ((size_t)(slab->end - slab->at) < rounded && (refused(slab, size) || !new_chunk(slab))) return NULL;
   block = slab->at;
   slab->at += rounded;
   return block;
@@ -63,7 +70,7 @@ static void *take(struct wd_slab *slab, size_t size) {
 
 void *wd_slab_realloc(void *ctx, void *block, size_t old_size, size_t new_size) {
   struct wd_slab *slab = ctx;
-  if (!block) return new_size == 0 ? NULL : is_small(new_size) ? take(slab, new_size) : malloc(new_size);
+  if (!block) return new_size == 0 ? NULL : is_small(new_size) ? take(slab, new_size) : take_large(slab, new_size);
   bool was_small = is_small(old_size), small = is_small(new_size);
   if (new_size == 0) {
     if (was_small)
@@ -72,13 +79,22 @@ void *wd_slab_realloc(void *ctx, void *block, size_t old_size, size_t new_size) 
       free(block);
     return NULL;
   }
-  if (!was_small && !small) return realloc(block, new_size);
+  if (!was_small && !small) return new_size > old_size && refused(slab, new_size) ? NULL : realloc(block, new_size);
   if (was_small && small && class_of(old_size) == class_of(new_size)) return block;
-  void *moved = small ? take(slab, new_size) : malloc(new_size);
+  void *moved = small ? take(slab, new_size) : take_large(slab, new_size);
   if (!moved) return NULL;
   memcpy(moved, block, old_size < new_size ? old_size : new_size);
   wd_slab_realloc(slab, block, old_size, 0);
   return moved;
+}
+
+void *wd_slab_plain_realloc(void *ctx, void *block, size_t old_size, size_t new_size) {
+  struct wd_slab *slab = ctx;
+  if (new_size == 0) {
+    free(block);
+    return NULL;
+  }
+  return (!block || new_size > old_size) && refused(slab, new_size) ? NULL : realloc(block, new_size);
 }
 
 void wd_slab_free(struct wd_slab *slab) {

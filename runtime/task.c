@@ -2,8 +2,6 @@
 #include "runtime/task.h"
 
 #include <lauxlib.h>
-#include <lualib.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +12,6 @@ const char *const wd_task_metatable = "waddle.task";
 const char *const wd_task_failed_metatable = "waddle.task.failed";
 
 static const char failed_key; // of that metatable in the registry, where finding it cannot fail
-
-enum { HOOK_EVERY = 10000 }; // instructions between two looks at vm->interrupt
 
 static void enqueue(struct wd_task *t) {
   struct wd_vm *vm = t->vm;
@@ -38,29 +34,42 @@ void wd_task_wake(struct wd_task *t) {
   }
 }
 
-// Ends a script that a signal must end, however deep in pure Lua it is. A yield out of the hook
-// cannot be caught by pcall; where Lua cannot yield, an error is raised again at every instruction
-// until a place is reached where it can. A hook makes Lua half as fast again, so a task gets it when
-// the signal comes; a coroutine of the user's own, which no signal handler finds, has it always.
-static void count_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  struct wd_vm *vm = wd_vm_of(L);
-  if (!vm->interrupt && !vm->breaking) return;
-  lua_sethook(L, count_hook, LUA_MASKCOUNT, 1);
-  if (vm->current && L == vm->current->co && lua_isyieldable(L))
-    lua_yield(L, 0);
-  else
-    luaL_error(L, "interrupted");
-}
-
-void wd_task_interrupt(struct wd_vm *vm) {
-  if (vm->current) lua_sethook(vm->current->co, count_hook, LUA_MASKCOUNT, 1);
-}
-
 static void make_current(struct wd_vm *vm, struct wd_task *t) {
   vm->current = t;
-  atomic_signal_fence(memory_order_seq_cst); // a signal comes before the next line, or finds the task
-  if (vm->interrupt && !lua_gethook(t->co)) lua_sethook(t->co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
+  vm->running = t->co;
+  vm->resumes++;
+  wd_budget_resume(vm, t);
+}
+
+static void leave_current(struct wd_vm *vm) {
+  vm->running = NULL;
+  vm->current = NULL;
+}
+
+int wd_task_switch(lua_State *co, lua_State *from, int nargs, int *nresults) {
+  struct wd_vm *vm = wd_vm_of(co);
+  lua_State *before = vm->running;
+  if (lua_gethookmask(co)) lua_sethook(co, NULL, 0, 0); // of a slice that is over
+  vm->running = co;
+  wd_budget_last_words(vm, co);
+  int rc = lua_resume(co, from, nargs, nresults);
+  vm->running = before;
+  if (!vm->budget.set_aside && lua_gethookmask(co)) lua_sethook(co, NULL, 0, 0);
+  return rc;
+}
+
+int wd_task_close_coroutine(lua_State *co, lua_State *from) {
+  struct wd_vm *vm = wd_vm_of(co);
+  lua_State *before = vm->running;
+  vm->running = co;
+#if LUA_VERSION_RELEASE_NUM >= 50406
+  int rc = lua_closethread(co, from);
+#else
+  (void)from;
+  int rc = lua_resetthread(co);
+#endif
+  vm->running = before;
+  return rc;
 }
 
 struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent) {
@@ -129,7 +138,8 @@ static void unlink_child(struct wd_task *t) {
 }
 
 // A task that holds a trace gets a finalizer. All others go without: the collector keeps what has one, with all it refers to, for a cycle
-// longer, and looks at it while everything stands still.
+// longer, and looks at it while everything stands still. Giving it one walks over all objects that are younger than the task: where a task
+// has filled the memory, the trace is freed when it has been handed up.
 static void own_traces(struct wd_task *t) {
   lua_State *L = t->vm->L;
   lua_rawgeti(L, LUA_REGISTRYINDEX, t->ref);
@@ -159,6 +169,10 @@ static void settle(struct wd_task *t) {
       t->child_trace = NULL;
     }
     hand_failure_up(t);
+    if (t->over_budget && parent) { // the text is left on its coroutine
+      free(t->trace);
+      t->trace = NULL;
+    }
     if (parent) unlink_child(t);
     unlink_live(t);
     while (t->waiters) {
@@ -172,29 +186,27 @@ static void settle(struct wd_task *t) {
   }
 }
 
-static int close_coroutine(struct wd_task *t) {
-#if LUA_VERSION_RELEASE_NUM >= 50406
-  return lua_closethread(t->co, t->vm->L);
-#else
-  return lua_resetthread(t->co);
-#endif
-}
-
 // The one end of every task. Its waits are let go, its to-be-closed variables closed, its children
-// cancelled; the rest waits for those.
-static void finish(struct wd_task *t, enum wd_task_end end) {
+// cancelled; the rest waits for those. `error` is what a task that did not raise fails with, else NULL.
+static void finish(struct wd_task *t, enum wd_task_end end, const char *error) {
   struct wd_vm *vm = t->vm;
+  bool over = t->over, deep = t->over == WD_OVER_DEPTH; // to trace back that many calls takes long
   if (t->op) wd_op_release(t->op);
   t->state = WD_TASK_CLOSING;
   t->end = end;
+  t->over = WD_OVER_NOTHING; // what is to be closed has a budget of its own
+  t->spent = 0;
   if (end == WD_END_ERROR) {
-    t->trace = wd_vm_traceback(vm, t->co);
-    own_traces(t);
+    if (error && !deep) wd_vm_push_text(vm, t->co, error);
+    t->trace = error && deep ? strdup(error) : wd_vm_traceback(vm, t->co);
+    t->over_budget = over;
+    if (!over || !t->parent) own_traces(t);
   }
   if (end != WD_END_OK) {
     make_current(vm, t);
-    int rc = close_coroutine(t);
-    vm->current = NULL;
+    int rc = wd_task_close_coroutine(t->co, vm->L);
+    leave_current(vm);
+    if (error) wd_vm_push_text(vm, t->co, error);
     if (end == WD_END_CANCELLED && rc != LUA_OK && !vm->interrupt) {
       char *why = wd_vm_traceback(vm, t->co);
       wd_log(WD_LOG_WARNING, "task: closing a cancelled task failed: %s", why ? why : "out of memory");
@@ -205,40 +217,53 @@ static void finish(struct wd_task *t, enum wd_task_end end) {
   settle(t);
 }
 
-static void fail_with(struct wd_task *t, const char *message) {
-  wd_vm_push_text(t->vm, t->co, message);
-  finish(t, WD_END_ERROR);
+// It was set aside in the middle: others get their turn, then it goes on.
+static void go_on_later(struct wd_task *t) {
+  wd_budget_charge(t->vm, t);
+  t->state = WD_TASK_READY;
+  enqueue(t);
+}
+
+static void fail_over_budget(struct wd_task *t) {
+  char why[WD_WHY_LEN];
+  memcpy(why, t->vm->budget.why, sizeof(why));
+  wd_budget_reclaim(t->vm, t->over);
+  finish(t, WD_END_ERROR, why);
 }
 
 static void step(struct wd_task *t) {
   struct wd_vm *vm = t->vm;
   if (t->killed) {
-    finish(t, WD_END_CANCELLED);
+    finish(t, WD_END_CANCELLED, NULL);
     return;
   }
   int nargs = t->nargs, nresults = 0;
   t->nargs = 0;
   t->state = WD_TASK_RUNNING;
   make_current(vm, t);
-  vm->resumes++;
   if (vm->gc_stress) lua_gc(vm->L, LUA_GCCOLLECT);
-  int rc = lua_resume(t->co, vm->L, nargs, &nresults);
-  vm->current = NULL;
+  int rc = wd_task_switch(t->co, vm->L, nargs, &nresults);
+  leave_current(vm);
   if (vm->breaking) t->killed = true;
   vm->breaking = 0;
   if (t->killed || (vm->interrupt && rc != LUA_OK)) {
-    finish(t, WD_END_CANCELLED);
+    finish(t, WD_END_CANCELLED, NULL);
   } else if (rc == LUA_OK) {
     t->nresults = nresults;
-    finish(t, WD_END_OK);
+    finish(t, WD_END_OK, NULL);
+  } else if (t->over && wd_budget_judge(vm, t, t->co)) {
+    fail_over_budget(t);
   } else if (rc != LUA_YIELD) {
-    finish(t, WD_END_ERROR);
+    finish(t, WD_END_ERROR, NULL);
+  } else if (vm->budget.set_aside) {
+    go_on_later(t);
   } else if (!t->op) {
-    fail_with(t, "coroutine.yield outside of a coroutine of your own: nothing would ever wake this task; "
-                 "use task.sleep, a channel or a probe to wait");
+    finish(t, WD_END_ERROR, "coroutine.yield outside of a coroutine of your own: nothing would ever wake this task; "
+                            "use task.sleep, a channel or a probe to wait");
   } else {
     lua_pop(t->co, nresults);
     t->state = WD_TASK_WAITING;
+    t->spent = 0;
     vm->waiting++;
     if (t->op->done) wd_task_wake(t);
   }
@@ -248,6 +273,7 @@ void wd_task_run_ready(void *ctx) {
   struct wd_vm *vm = ctx;
   struct wd_task *t = vm->ready_first;
   vm->ready_first = vm->ready_last = NULL; // what becomes ready meanwhile waits for the next pass
+  vm->passes++;
   while (t) {
     struct wd_task *next = t->ready_next;
     t->queued = false;
@@ -255,6 +281,7 @@ void wd_task_run_ready(void *ctx) {
     step(t);
     t = next;
   }
+  wd_budget_after_pass(vm);
 }
 
 struct wd_task *wd_task_check(lua_State *L, const char *what) {
@@ -304,20 +331,6 @@ int wd_task_push_results(lua_State *L, struct wd_task *t) {
   return t->end == WD_END_ERROR ? lua_error(L) : n;
 }
 
-// coroutine.create or coroutine.wrap (the upvalue), with a coroutine that can be interrupted.
-static int l_coroutine(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, 1, 1);
-  lua_State *co = lua_tothread(L, 1);
-  if (!co && lua_getupvalue(L, 1, 1)) co = lua_tothread(L, -1); // wrap's function holds it
-  if (co) lua_sethook(co, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
-  lua_settop(L, 1);
-  return 1;
-}
-
 static int l_gc(lua_State *L) {
   struct wd_task *t = lua_touserdata(L, 1);
   free(t->trace);
@@ -332,12 +345,5 @@ void wd_task_setup(lua_State *L) {
   lua_pushcfunction(L, l_gc);
   lua_setfield(L, -2, "__gc");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &failed_key);
-  lua_getglobal(L, LUA_COLIBNAME);
-  for (int i = 0; i < 2; i++) {
-    static const char *const makers[] = {"create", "wrap"};
-    lua_getfield(L, -1, makers[i]);
-    lua_pushcclosure(L, l_coroutine, 1);
-    lua_setfield(L, -2, makers[i]);
-  }
-  lua_pop(L, 2);
+  wd_task_setup_coroutines(L);
 }

@@ -28,6 +28,7 @@ struct wd_task {
   bool queued;              // in the ready list
   bool joined;              // somebody asked for its end, so a failure has an owner
   bool foreground;          // Ctrl-C ends it even in pure Lua, and leaves the script alone
+  bool over_budget;         // it failed for what it used
   bool failed_by_child;     // its function returned, but a child of it had failed unjoined
   int nargs;                // values to hand to the next resume
   int nresults;             // values left on co by a normal end
@@ -40,6 +41,8 @@ struct wd_task {
   char *child_trace;        // of the first child that failed and was not joined
   const void *child_failed; // that child, only to be compared with
   wd_ns started;
+  wd_ns spent;              // processor time since its last wait, without the present slice
+  volatile sig_atomic_t over; // enum wd_over: what it has used too much of
   unsigned long id;
 };
 
@@ -58,8 +61,14 @@ void wd_task_cancel(struct wd_task *t);
 // Ends all tasks that are live.
 void wd_task_cancel_all(struct wd_vm *vm);
 
-// Ends what runs now at its next instruction, where vm->interrupt or vm->breaking says so; may be called from a signal handler.
-void wd_task_interrupt(struct wd_vm *vm);
+// lua_resume for who makes coroutines. When the budget's hook has set `co` aside, the result is LUA_YIELD and vm->budget.set_aside.
+int wd_task_switch(lua_State *co, lua_State *from, int nargs, int *nresults);
+
+// lua_closethread, or what older versions have: closes what is to be closed in a coroutine that is suspended or has failed.
+int wd_task_close_coroutine(lua_State *co, lua_State *from);
+
+// Replaces coroutine.resume and coroutine.wrap by ones that can be set aside. (task_coroutine.c)
+void wd_task_setup_coroutines(lua_State *L);
 
 // Runs what is ready, once over the list; the loop's run_ready hook (ctx is the vm).
 void wd_task_run_ready(void *ctx);

@@ -102,15 +102,37 @@ void wd_vm_push_text(struct wd_vm *vm, lua_State *co, const char *text) {
   wd_vm_call(vm, l_push_text, &call);
 }
 
-void wd_vm_where(lua_State *L) {
+_Static_assert(WD_PLACE_LEN >= LUA_IDSIZE + 16, "a place has room for a file's short name and a line");
+
+// "FILE:LINE"; by hand, since a signal handler may not call snprintf.
+static void write_place(char *out, const char *file, int line) {
+  char digits[16], *at = digits + sizeof(digits);
+  size_t n = strlen(file);
+  memcpy(out, file, n);
+  out[n++] = ':';
+  *--at = '\0';
+  do *--at = (char)('0' + line % 10);
+  while (line /= 10);
+  memcpy(out + n, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+bool wd_vm_place(lua_State *L, int level, char *out) {
   lua_Debug ar;
-  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+  for (; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
     if (ar.currentline <= 0 || wd_source_is_ours(ar.source)) continue;
-    lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
-    return;
+    write_place(out, ar.short_src, ar.currentline);
+    return true;
   }
-  lua_pushliteral(L, "");
+  return false;
+}
+
+void wd_vm_where(lua_State *L) {
+  char place[WD_PLACE_LEN];
+  if (wd_vm_place(L, 1, place))
+    lua_pushfstring(L, "%s: ", place);
+  else
+    lua_pushliteral(L, "");
 }
 
 int wd_vm_error(lua_State *L, const char *fmt, ...) {
@@ -148,11 +170,11 @@ static int on_panic(lua_State *L) {
 
 // The collector works in small steps. Lua's own ones look at a hundred thousand objects at a time: with many targets that is milliseconds
 // in which no probe starts.
-enum { GC_KEEP = 0, GC_STEP_MUL = 4, GC_STEP_LOG2_BYTES = 9 };
+enum { GC_KEEP = 0, GC_STEP_LOG2_BYTES = 9 };
 
 static int l_open(lua_State *L) {
   struct wd_vm *vm = lua_touserdata(L, 1);
-  lua_gc(L, LUA_GCINC, GC_KEEP, GC_STEP_MUL, GC_STEP_LOG2_BYTES);
+  lua_gc(L, LUA_GCINC, GC_KEEP, WD_GC_STEP_MUL, GC_STEP_LOG2_BYTES);
   lua_gc(L, LUA_GCSTOP);
   wd_op_setup(L);
   wd_modules_open(L);
@@ -171,19 +193,14 @@ static int l_open(lua_State *L) {
   return 0;
 }
 
-// With a sanitizer every block is malloc's, so that none is used after it was freed unseen.
-static lua_State *new_state(struct wd_vm *vm) {
-#ifdef WADDLE_SANITIZED
-  (void)vm;
-  return luaL_newstate();
-#else
-  return lua_newstate(wd_slab_realloc, &vm->memory);
-#endif
-}
-
 int wd_vm_open(struct wd_vm *vm, struct wd_loop *loop) {
   *vm = (struct wd_vm){.loop = loop, .exit_code = -1};
-  vm->L = new_state(vm);
+  wd_budget_open(vm);
+#ifdef WADDLE_SANITIZED // every block is malloc's, so that none is used after it was freed unseen
+  vm->L = lua_newstate(wd_slab_plain_realloc, &vm->memory);
+#else
+  vm->L = lua_newstate(wd_slab_realloc, &vm->memory);
+#endif
   if (!vm->L) {
     fputs("waddle: out of memory\n", stderr);
     return -1;
@@ -197,7 +214,9 @@ int wd_vm_open(struct wd_vm *vm, struct wd_loop *loop) {
 }
 
 void wd_vm_close(struct wd_vm *vm) {
+  wd_budget_closing(vm);
   lua_close(vm->L);
+  wd_budget_close(vm);
   vm->L = NULL;
   wd_slab_free(&vm->memory);
 }

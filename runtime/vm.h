@@ -5,22 +5,27 @@
 #include <lua.h>
 #include <signal.h>
 
+#include "runtime/budget.h"
 #include "runtime/loop.h"
 #include "runtime/slab.h"
 #include "runtime/wd.h"
 
 struct wd_task;
 
+enum { WD_GC_STEP_MUL = 4 }; // the collector's speed as long as little memory is in use
+
 struct wd_vm {
   struct wd_loop *loop;
   struct wd_slab memory;    // of the state
   lua_State *L;             // the main thread; scripts never run on it
+  struct wd_budget budget;  // of the scripts
   struct wd_task *current;  // the task that runs now, NULL between resumes
+  lua_State *running;       // its coroutine, or the one of its own making that it has resumed
   struct wd_task *root;     // the script; the process ends with it
   struct wd_task *ready_first, *ready_last;
   struct wd_task *live;     // every task that is not done
   unsigned live_count, waiting;
-  uint64_t spawned, resumes;
+  uint64_t spawned, resumes, passes;
   int exit_code;            // asked for by sys.exit, -1 = not asked
   bool gc_stress;           // WADDLE_GC_STRESS: collect before every resume
   volatile sig_atomic_t interrupt; // signal number that must end the script, 0 = none
@@ -49,6 +54,10 @@ char *wd_vm_traceback(struct wd_vm *vm, lua_State *co);
 // Pushes a string on a coroutine that does not run; nothing is pushed when memory runs out. Never
 // raises.
 void wd_vm_push_text(struct wd_vm *vm, lua_State *co, const char *text);
+
+// Writes "FILE:LINE" of the nearest caller from level `level` on that is not part of waddle itself; false where there is none. `out` has
+// room for WD_PLACE_LEN bytes. L runs, is suspended or has failed; a signal handler may ask. [-0, +0, -]
+bool wd_vm_place(lua_State *L, int level, char *out);
 
 // Pushes "FILE:LINE: " of the nearest caller that is not part of waddle itself, or "". [-0, +1, m]
 void wd_vm_where(lua_State *L);

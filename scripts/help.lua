@@ -21,6 +21,7 @@ local function overview(layout)
       {"waddle -e CODE", "a piece of Lua"},
       {"waddle", "a prompt; without a terminal the agent"},
       {"waddle --FLAG...", "the agent, with its flags"},
+      {"waddle --budget LIST ...", "any of these with other limits for Lua: cpu=5s,memory=1GiB"},
     }, {indent = 2, width = layout.width, colour = layout.colour, wrap = true}), "\n",
     bold "commands", "\n", text.table(rows, {indent = 2, width = layout.width, colour = layout.colour, wrap = true}), "\n",
     paragraph("waddle COMMAND --help tells more about a command, waddle help icmp.ping about a probe, waddle help task.map about a function."),

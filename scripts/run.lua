@@ -6,10 +6,11 @@ local run = require "waddle.run"
 local USAGE = 2
 
 local function usage(out)
-  out:write("usage: waddle run [--confine [FLAG...]] FILE [ARGUMENT...]\n\n",
+  out:write("usage: waddle run [--isolate] [--confine [FLAG...]] FILE [ARGUMENT...]\n\n",
     "Runs a Lua file; - is standard input. What it declares with target runs when it ends.\n",
-    "Exit code: what the file returns, 1 when it raises, 2 when it cannot be read or declares something wrong,\n",
+    "Exit code: what the file returns, 1 when it raises or was ended, 2 when it cannot be read or declares something wrong,\n",
     "3 when a sink's uploader could not deliver, 99 when a check or threshold failed.\n\n",
+    "--isolate runs it in a process of its own, which is ended when it does not come back to its loop for ten seconds.\n",
     "--confine gives up first what a prober does not need: capabilities, system calls, writing, starting programs.\nIts flags:\n")
   for _, flag in ipairs(confine.FLAGS) do
     out:write(("  %-27s %s\n"):format(flag.word .. " " .. flag.value, flag.help))
@@ -24,10 +25,12 @@ local function complain(...)
   return USAGE
 end
 
+local apart = false -- whether --isolate was among the flags
+
 -- Reads our flags; gives the place of FILE among the words and the settings for confine.apply, if it is asked for; or nil and a message.
 local function read_flags(words)
   local flags, wanted, at = {}, false, 1
-  local by_word = {["--confine"] = {}}
+  local by_word = {["--confine"] = {}, ["--isolate"] = {}}
   for _, flag in ipairs(confine.FLAGS) do
     by_word[flag.word] = flag
   end
@@ -37,6 +40,8 @@ local function read_flags(words)
     local flag = by_word[word]
     if not flag then
       return nil, ("no flag '%s'%s"):format(word, require("waddle.nearest").hint(word, by_word))
+    elseif word == "--isolate" then
+      apart = true
     elseif not flag.name then
       wanted = true
     else
@@ -72,5 +77,14 @@ if not at then
   return complain(settings)
 elseif not words[at] then
   return complain("expected a file")
+end
+if apart then
+  local inner = {"run"}
+  for i, word in ipairs(words) do
+    if i >= at or word ~= "--isolate" then
+      inner[#inner + 1] = word
+    end
+  end
+  return require("waddle.isolate").run(inner, words[at])
 end
 return run.file(words[at], table.move(words, at + 1, #words, 1, {}), settings)

@@ -13,6 +13,9 @@ if #files == 0 then
   sys.exit(2)
 end
 
+-- All specs are one script, and with sanitizers a slow one.
+limits {cpu = "10m", memory = 0, block = 0}
+
 package.path = "./?.lua;" .. package.path
 
 local busted = require "busted.core" ()

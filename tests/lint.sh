@@ -18,8 +18,8 @@ rule() {
 layer_of() {
   case ${1#runtime/} in
   main.c) echo 4 ;;
-  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_*) echo 0 ;;
-  loop* | watch* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
+  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_*) echo 0 ;;
+  loop* | watch.* | budget.* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
   resolve* | spool_file* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
   modules.c | lua_* | httpd* | upload* | spool* | edit* | repl* | control* | probes/*) echo 3 ;;
   *) echo unknown ;;

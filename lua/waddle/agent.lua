@@ -52,6 +52,7 @@ local function control_commands(state)
     end,
     stats = core.stats,
     spool = require("waddle.spool").commands(state.uploader.core),
+    ps = function() return json.array(task.list()) end,
   }
 end
 

@@ -1,6 +1,7 @@
 -- What the command line means: which script runs, with which arguments, and how its end becomes an
 -- exit code. Every command is a script; this file only finds it.
 
+local budget = require "waddle.budget"
 local core = require "waddle.core"
 local run = require "waddle.run"
 local sys = require "waddle.core.sys"
@@ -41,10 +42,11 @@ local function hide_secrets(words)
   end
 end
 
+local isolated_targets -- the word, in a process of waddle.isolate, that stands in place of a command
+
 local aliases = {["-h"] = "help", ["--help"] = "help", ["-V"] = "version", ["--version"] = "version"}
 
-return function(_, first, ...)
-  hide_secrets {first, ...}
+local function dispatch(first, ...)
   if first == nil then
     return run_command(sys.isatty(0) and sys.isatty(1) and "repl" or "agent", {})
   elseif first == "-e" then
@@ -55,8 +57,41 @@ return function(_, first, ...)
     return run.script(code, "=(command line)", "-e", rest)
   elseif aliases[first] then
     return run_command(aliases[first], {...})
+  elseif first == isolated_targets then
+    return require("waddle.isolate").work(..., {select(2, ...)})
   elseif first:sub(1, 1) == "-" then
     return run_command("agent", {first, ...})
   end
   return run_command(first, {...})
+end
+
+-- The limits in front of the command, which win over those of the environment.
+local function with_budget(first, ...)
+  if first ~= "--budget" then
+    return dispatch(first, ...)
+  elseif not ... then
+    return complain("--budget: expected a list such as cpu=5s,memory=1GiB after it")
+  end
+  local ok, message = budget.apply(..., "--budget")
+  if not ok then
+    return complain(message)
+  end
+  budget.flag = ...
+  return dispatch(select(2, ...))
+end
+
+return function(_, first, ...)
+  hide_secrets {first, ...}
+  local set = sys.env "WADDLE_BUDGET"
+  if set then
+    local ok, message = budget.apply(set, "WADDLE_BUDGET")
+    if not ok then
+      return complain(message)
+    end
+  end
+  if first == "--isolated" then -- what waddle.isolate starts
+    isolated_targets = "--targets"
+    return require("waddle.isolate").enter(with_budget, ...)
+  end
+  return with_budget(first, ...)
 end

@@ -119,6 +119,17 @@ local function wake_waiting(feed)
   end
 end
 
+-- The sink has had `feed.giving` results, or failed with them.
+local function gave(self, feed, err)
+  local n = feed.giving
+  feed.giving = 0
+  if err then
+    self.counts.sink_errors = self.counts.sink_errors + 1
+    report("sink", err)
+  end
+  less(self, n)
+end
+
 -- Hands over the next result, or as many as there are to a sink that takes several.
 local function give(self, feed)
   local several = type(feed.sink) == "table"
@@ -128,6 +139,7 @@ local function give(self, feed)
     items[n] = feed.items:pop()
     results[n] = items[n].result
   until not several or #feed.items == 0 or n == MOST_AT_ONCE
+  feed.giving = #items
   if #feed.waiting > 0 then
     wake_waiting(feed)
   end
@@ -137,11 +149,7 @@ local function give(self, feed)
   else
     ok, err = xpcall(feed.sink, message_of, items[1].result, items[1].row)
   end
-  if not ok then
-    self.counts.sink_errors = self.counts.sink_errors + 1
-    report("sink", err)
-  end
-  less(self, #items)
+  gave(self, feed, not ok and err)
 end
 
 -- Works off what there is for a sink, and what comes, until the sink leaves tasks behind, which end with the one it runs in.
@@ -167,7 +175,9 @@ local function start_work(self, feed)
     while #feed.items > 0 do
       local ok, err = pipeline.guarded(work, self, feed)
       feed.idle = nil
-      if not ok then
+      if feed.giving > 0 then -- the sink's own task ended in the middle of it
+        gave(self, feed, err)
+      elseif not ok then
         report("sink", err)
       end
     end
@@ -195,7 +205,7 @@ end
 local function push(self, sink, result, row)
   local feed = self.feeds[sink]
   if not feed then
-    feed = {sink = sink, items = fifo.new(), waiting = {}}
+    feed = {sink = sink, items = fifo.new(), waiting = {}, giving = 0}
     self.feeds[sink] = feed
   end
   if not has_room(self, feed) then

@@ -2,8 +2,11 @@
 -- What must hold: when something is wrong with the new ones the old ones go on, and it is counted and told with its place; a file is read once it
 -- has stopped changing; of what an old site file began, tasks and uploaders, nothing outlives it.
 
+local budget = require "waddle.budget"
+local isolate = require "waddle.isolate"
 local redact = require "waddle.redact"
 local site = require "waddle.site"
+local source = require "waddle.source"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
 
@@ -38,6 +41,8 @@ function reload.run_site(home, path, text)
   if not chunk then
     return nil, err
   end
+  budget.enforce()
+  source.declare(path, {})
   local before, loaded, caller = {}, {}, task.current()
   for name in pairs(package.loaded) do
     before[name] = true
@@ -100,6 +105,7 @@ local function swap(agent)
     return nil, message
   end
   site.forget()
+  isolate.renew()
   if agent.site then
     retire(agent.home, agent.site.declared.uploaders)
     agent.site.close()

@@ -1,6 +1,7 @@
 -- The prompt: reads Lua, runs it as a task in one environment that lasts, prints what comes back.
 -- Ctrl-C ends what runs and keeps the session; Ctrl-D at an empty prompt leaves.
 
+local budget = require "waddle.budget"
 local cli = require "waddle.cli"
 local core = require "waddle.core"
 local env = require "waddle.env"
@@ -48,7 +49,7 @@ local function evaluate(session, chunk)
   local joined, values = pcall(running.join, running)
   session.running = nil
   if not joined then
-    return "interrupted\n", false
+    return (budget.is_over(values) and values or "interrupted") .. "\n", false
   elseif not values[1] then
     return repl.failure(tostring(values[2])) .. "\n", false
   end
@@ -221,6 +222,7 @@ end
 
 --- run(): a session on standard input and output.
 function repl.run()
+  budget.enforce()
   local session, scope = {root = task.current()}, env.new()
   local loop = sys.isatty(0) and sys.isatty(1) and prompt_loop or pipe_loop
   sys.exit(loop(session, scope)) -- background tasks that failed have been told of: they do not fail the session

@@ -1,7 +1,9 @@
 -- Running a piece of Lua as a script: a fresh strict environment, `arg` and `...` as lua(1) sets
 -- them, exit code 2 for a syntax error.
 
+local budget = require "waddle.budget"
 local env = require "waddle.env"
+local source = require "waddle.source"
 local sys = require "waddle.core.sys"
 
 local run = {}
@@ -41,6 +43,7 @@ end
 -- for a failed check or threshold. Raises what the script raised.
 function run.script(text, chunk_name, name, argv)
   local guard <close> = setmetatable({}, {__close = explain_mistake}) -- luacheck: ignore 211
+  budget.enforce()
   local value = run.text(text, chunk_name, name, argv)
   local site, scenario = package.loaded["waddle.site"], package.loaded["waddle.scenario"]
   local delivered = not site or site.run()
@@ -66,9 +69,8 @@ local function confined(settings, text)
   return true
 end
 
---- file(name, argv [, confinement]) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
--- line that begins with # is for the shell. `confinement`: what waddle.confine takes, applied once the file is read.
-function run.file(name, argv, confinement)
+-- The text of a script; nil and a message when it cannot be read.
+local function read(name)
   local file, err = io.stdin, nil
   if name ~= "-" then
     file, err = io.open(name, "rb")
@@ -79,17 +81,41 @@ function run.file(name, argv, confinement)
   end
   if not text then
     local place = tostring(err):find(name, 1, true) == 1 and "" or (name == "-" and "standard input" or name) .. ": "
-    io.stderr:write("waddle: run: ", place, err, "\n")
-    return USAGE
+    return nil, place .. err
   end
   if name ~= "-" then
     file:close()
   end
-  if confinement and not confined(confinement, text) then
+  return text
+end
+
+-- A first line that begins with # is for the shell.
+local function without_shebang(text)
+  return (text:gsub("^#[^\n]*", "", 1))
+end
+
+--- file(name, argv [, confinement]) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
+-- line that begins with # is for the shell. `confinement`: what waddle.confine takes, applied once the file is read.
+function run.file(name, argv, confinement)
+  local text, err = read(name)
+  if not text then
+    io.stderr:write("waddle: run: ", err, "\n")
     return USAGE
+  elseif confinement and not confined(confinement, text) then
+    return USAGE
+  elseif name ~= "-" then
+    source.declare(name, argv)
   end
-  text = text:gsub("^#[^\n]*", "", 1)
-  return run.script(text, name == "-" and "=stdin" or "@" .. name, name, argv)
+  return run.script(without_shebang(text), name == "-" and "=stdin" or "@" .. name, name, argv)
+end
+
+--- declare(name, argv): runs a file for what it declares, and runs nothing of that. Raises what it raises.
+function run.declare(name, argv)
+  local text, err = read(name)
+  if not text then
+    error(err, 0)
+  end
+  run.text(without_shebang(text), "@" .. name, name, argv)
 end
 
 return run

@@ -5,7 +5,9 @@
 
 local core = require "waddle.core"
 local address = require "waddle.address"
+local budget = require "waddle.budget"
 local dues = require "waddle.dues"
+local isolate = require "waddle.isolate"
 local pipeline = require "waddle.pipeline"
 local places = require "waddle.places"
 local rows = require "waddle.rows"
@@ -83,6 +85,11 @@ function runner.read(target, every)
   local settings, plan, message = target.settings, {}
   if settings.transform ~= nil and type(settings.transform) ~= "function" then
     return nil, ("field 'transform': expected a function, which only a .lua file can give, got %s"):format(type(settings.transform))
+  end
+  if settings.isolate ~= nil and type(settings.isolate) ~= "boolean" then
+    return nil, ("field 'isolate': expected a boolean, got %s"):format(type(settings.isolate))
+  elseif settings.isolate and not isolate.possible() then
+    return nil, "field 'isolate': only a target of a .lua file can run in a process of its own, which reads that file again"
   end
   if settings.every or every then
     plan.spec, message = schedule.read(settings.every or every, {jitter = settings.jitter})
@@ -169,7 +176,9 @@ local function call_function(target, planned)
   end
   local basis, late_s = without_probe(target), planned and math.max(0, task.now() - planned)
   local ok, result = pipeline.guarded(target.probe, own)
-  if not ok then
+  if not ok and budget.is_over(result) then
+    return without_probe(target, "budget", (result:match "^[^\n]*"))
+  elseif not ok then
     local failed_must = type(result) == "table"
     return without_probe(target, failed_must and "assertion" or "script", failed_must and tostring(result.reason) or result)
   elseif type(result) ~= "table" then
@@ -188,7 +197,8 @@ local function call_function(target, planned)
   return describe(result, target)
 end
 
-local function call(target, planned)
+--- call(target, planned) -> result: one run, for what it measures; `planned` is when it was due, on task.now()'s clock.
+function runner.call(target, planned)
   if type(target.probe) == "function" then
     return call_function(target, planned)
   end
@@ -228,7 +238,13 @@ end
 
 local function work(run, planned)
   local mark <close> = run -- luacheck: ignore 211
-  run.runner.pipeline:emit(run, call(run.target, planned))
+  local target, line = run.target, run.runner.pipeline
+  if not target.settings.isolate or isolate.inside() then
+    line:emit(run, runner.call(target, planned))
+    return
+  end
+  local result, err, detail = isolate.call(target, planned, line.home)
+  line:emit(run, result or without_probe(target, err, detail))
 end
 
 -- There is a place for who waits; in a blackout nothing starts.

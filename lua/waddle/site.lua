@@ -1,6 +1,7 @@
 -- What a site file or script declares: targets, their defaults and groups, schedules, transforms, sinks.
 -- What was declared runs when the file ends; nothing is sent before.
 
+local budget = require "waddle.budget"
 local nearest = require "waddle.nearest"
 local pipeline = require "waddle.pipeline"
 local rows = require "waddle.rows"
@@ -8,9 +9,11 @@ local runner = require "waddle.runner"
 local schedule = require "waddle.schedule"
 local sys = require "waddle.core.sys"
 local target_grammar = require "waddle.target"
+local task = require "waddle.core.task"
 
 local site = {}
 
+local BREATH = 256 -- targets declared before others get their turn
 local FLUSH_S = 5 -- for what an uploader among the sinks has not sent when the targets have run
 
 -- What has been declared so far, and the defaults and group names that hold at this place of the file.
@@ -19,7 +22,7 @@ local function nothing()
 end
 local declared = nothing()
 
-local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, labels = true}
+local SETTINGS = {every = true, overlap = true, jitter = true, blackout = true, transform = true, isolate = true, labels = true}
 
 local last_mistake
 
@@ -123,7 +126,8 @@ end
 
 --- target "https://intranet.test"
 -- target{"tls://h:443", name=, every=, overlap="skip"|"queue"|"cancel", jitter=, blackout=, transform=fn,
--- labels=, <options of that scheme's probe>}
+-- isolate=false, labels=, <options of that scheme's probe>}: isolate=true runs the probe in a process of its own, which reads the file again
+-- and is ended when it does not come back to its loop for ten seconds.
 -- target{probe=function(t) return result end, name=, test_type="http"|"tcp"|"udp"|"icmp", ...}: t has the name and the other
 -- fields; test_type is for results that have none, and only what has one is uploaded.
 -- Two targets of one name are an error; everything is checked here, before anything runs.
@@ -141,6 +145,9 @@ function site.target(spec)
   end
   declared.names[parsed.name] = place(2) or "another place"
   declared.targets[#declared.targets + 1] = parsed
+  if #declared.targets % BREATH == 0 and pcall(task.check, "target") then
+    task.sleep(0) -- a file of very many targets is no runaway
+  end
 end
 
 --- defaults{every=, timeout=, labels=, ...}: for the targets that follow, in this group or file; options
@@ -166,21 +173,33 @@ function site.group(name, options, fn)
   fn()
 end
 
-local LIMITS = {concurrency = true, concurrency_per_host = true}
+local CONCURRENCY = {concurrency = true, concurrency_per_host = true}
 
---- limits{concurrency=256, concurrency_per_host=}: how many probes run at once at most, of all targets and to one host (default: no limit
--- of its own); what finds no place starts later, in order.
+--- limits{concurrency=256, concurrency_per_host=, cpu="1s", slice="2ms", memory="256MiB", block="8MiB", depth=100000, sockets=20000}
+-- concurrency, concurrency_per_host: how many probes run at once at most, of all targets and to one host (default: no limit of its own);
+-- what finds no place starts later, in order. The others are the budget of scripts, 0 for no limit: a task that has worked for `slice`
+-- without waiting is set aside while others run; one that goes on like that for `cpu` of processor time ends with an error, as does one that
+-- makes the script use more than `memory`, a text or table larger than `block`, more calls within calls than `depth`, or has
+-- more probes under way than `sockets`.
 function site.limits(options)
   if type(options) ~= "table" then
     fail(("limits: expected a table, got %s"):format(type(options)))
   end
+  local known, of_budget = budget.names(), {}
   for name, value in pairs(options) do
-    if not LIMITS[name] then
-      fail(("limits: unknown field '%s'%s"):format(tostring(name), nearest.hint(name, LIMITS)))
+    if known[name] then
+      of_budget[name] = value
+    elseif not CONCURRENCY[name] then
+      fail(("limits: unknown field '%s'%s"):format(tostring(name), nearest.hint(name, merged(known, CONCURRENCY))))
     elseif math.type(value) ~= "integer" or value < 1 then
       fail(("limits: field '%s': expected an integer from 1, got %s"):format(name, tostring(value)))
+    else
+      declared.limits[name] = value
     end
-    declared.limits[name] = value
+  end
+  local ok, message = pcall(budget.set, of_budget, "limits")
+  if not ok then
+    fail((tostring(message):gsub("^[^:\n]+:%d+: ", "")))
   end
 end
 

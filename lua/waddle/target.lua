@@ -39,7 +39,7 @@ local ALLOWED = {
 }
 
 -- Keys of a target table that are about the target, not options of its probe.
-local SETTINGS = { name = true, every = true, overlap = true, jitter = true, blackout = true, transform = true }
+local SETTINGS = { name = true, every = true, overlap = true, jitter = true, blackout = true, transform = true, isolate = true }
 
 local DNS_TYPES = "A AAAA CNAME MX NS TXT SOA SRV PTR CAA ANY"
 local MAX_BYTES = 8192
@@ -277,7 +277,7 @@ local function split_table(spec)
 end
 
 --- Reads a target.
--- @param spec text, or a table `{"text", name=, every=, overlap=, jitter=, blackout=, transform=, <options of the
+-- @param spec text, or a table `{"text", name=, every=, overlap=, jitter=, blackout=, transform=, isolate=, <options of the
 --   probe>}` (JSON: `{"target": "text", ...}`), or `{probe=function, name=, ...}`.
 -- @param default_type what a text without a scheme is, and what other schemes may stand in its list: "http" (http,
 --   https), "tcp" (tcp, tls, ssh), "udp" (udp, dns), "icmp", or one of "tls" "ssh" "dns"; nil when a scheme must be
@@ -290,7 +290,7 @@ end
 --   target     as written, credentials redacted: for people, results and logs
 --   name       its identity over reloads: `name`, else `target`
 --   host, port what will be contacted (dns: the name that is asked for, the server's port)
---   settings   name, every, overlap, jitter, blackout, transform as given
+--   settings   name, every, overlap, jitter, blackout, transform, isolate as given
 function target.parse(spec, default_type)
   if type(spec) ~= "string" and type(spec) ~= "table" then
     return nil, ("expected a target as text or table, got %s"):format(spec == nil and "nothing" or "a " .. type(spec))

@@ -376,4 +376,42 @@ describe("a schedule", function()
     a:kill "TERM"
     assert.equal(0, (a:wait()))
   end)
+
+  it("shows its tasks to waddle ps: what each waits on, since when, and where", function()
+    local m <close> = assert(manager.start {})
+    local path = process.file("x", ""):gsub("x$", "control.sock")
+    local site = process.file("site.lua", 'target {name = "slow", every = "60s", probe = function()\n  task.sleep(30)\nend}\n'
+      .. 'target {name = "silent", every = "60s", probe = function() return tcp.connect("' .. spec.peer "tcp_silent" .. '", {dialogue = {{expect = "x"}}, timeout = "15s"}) end}')
+    local a = scheduled(m, {WADDLE_CONTROL = path, WADDLE_SITE = site})
+    local tasks
+    local function find(field, value)
+      for _, t in ipairs(tasks or {}) do
+        if t[field] == value then
+          return t
+        end
+      end
+    end
+    spec.eventually(function()
+      tasks = require("waddle.control").ask(path, "ps", 5)
+      return find("place", site .. ":2") and find("waits_on", "tcp.connect")
+    end, 10)
+    local sleeper, prober = find("place", site .. ":2"), find("waits_on", "tcp.connect")
+    assert.equal("sleep", sleeper.waits_on)
+    assert.equal("waiting", sleeper.state)
+    assert.is_true(sleeper.waits_ms > 0 and sleeper.waits_ms <= sleeper.age_ms and find("id", sleeper.parent) ~= nil)
+    assert.equal(site .. ":4", prober.place)
+    assert.equal((spec.peer "tcp_silent"), prober.subject)
+    local code, out, err = process.run({"ps"}, {WADDLE_CONTROL = path})
+    assert.equal(0, code, err)
+    assert.matches("\n *%d+ +waiting +[%d.]+m?s +sleep +" .. site:gsub("%p", "%%%0") .. ":2\n", out)
+    assert.matches("tcp.connect +" .. spec.peer("tcp_silent"):gsub("%p", "%%%0"), out)
+    a:kill "TERM"
+    assert.equal(0, (a:wait()))
+    code, _, err = process.run({"ps"}, {WADDLE_CONTROL = path})
+    assert.equal(1, code)
+    assert.matches("waddle ps: " .. path, err, 1, true)
+    code, _, err = process.run({"ps"}, {WADDLE_CONTROL = "none"})
+    assert.equal(2, code)
+    assert.matches("no control socket", err, 1, true)
+  end)
 end)

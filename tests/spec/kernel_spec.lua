@@ -164,6 +164,7 @@ end)
 
 -- A stall of the script that ends once the kernel had to drop datagrams for it, after 5 seconds in any case.
 local STALL = [[
+  limits {slice = 0, cpu = 0} -- else nothing would stall
   local function drops(name)
     local n = 0
     for line in io.lines("/proc/net/" .. name) do

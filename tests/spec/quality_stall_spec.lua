@@ -19,7 +19,9 @@ local FEW = 4 -- as many as it needs
 
 local function stall()
   local until_s = task.now() + STALL_S
-  while task.now() < until_s do end
+  string.gsub("x", "x", function() -- where Lua cannot wait, nothing is set aside
+    while task.now() < until_s do end
+  end)
 end
 
 -- Calls the probe in a task of its own and stalls `passes` passes of the loop later: before, while, or after its packet is in flight.
