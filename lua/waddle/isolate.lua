@@ -247,6 +247,7 @@ function isolate.work(file, argv)
   local run, site = require "waddle.run", require "waddle.site"
   local targets, running, send = {}, {}, sender(pipe)
   budget.enforce()
+  source.only_targets()
   run.declare(file, argv)
   for _, parsed in ipairs(site.declared().targets) do
     targets[parsed.name] = parsed

@@ -4,6 +4,7 @@
 local contract = require "waddle.contract"
 local core = require "waddle.core.upload"
 local device = require "waddle.device"
+local source = require "waddle.source"
 local sys = require "waddle.core.sys"
 
 local upload = {}
@@ -139,6 +140,9 @@ function upload.open(options)
   local settings = {}
   for key, value in pairs(options) do
     settings[key] = key ~= "device" and value or nil
+  end
+  if source.results_elsewhere then
+    settings.spool = "none" -- the process that runs the file has it
   end
   check_url(options.url)
   if type(options.url) == "string" then

@@ -160,6 +160,21 @@ sink(function(r) print(r.pid) end)
     assert.is_nil(io.open("/proc/" .. tonumber(out)))
   end)
 
+  it("leaves the spool of the file's uploader to the process that runs the file", function()
+    local spool = process.file("results.db", "")
+    os.remove(spool)
+    local file = process.file("site.lua", ([[
+local u = upload.open {url = "http://127.0.0.1:9", spool = %q}
+target {name = "here", probe = function() return {spool = u:status().spool or "none"} end}
+target {name = "apart", isolate = true, probe = function() return {spool = u:status().spool or "none"} end}
+sink(function(r) print(r.target_name, r.spool) end)
+]]):format(spool))
+    local status, out, err = process.run {"run", file}
+    assert.equal(0, status, err)
+    assert.matches("here\t" .. spool .. "\n", out, 1, true)
+    assert.matches("apart\tnone\n", out, 1, true)
+  end)
+
   it("needs a file, and a boolean", function()
     local status, _, err = process.run {"-e", 'target {"tcp://127.0.0.1:9", isolate = true}'}
     assert.equal(2, status)
