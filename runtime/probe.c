@@ -231,7 +231,7 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   int positional, opts = options_at(L, probe, &positional);
   struct wd_probe_op *p = new_op(L, probe); // at 3
   read_arguments(L, p, opts, positional);   // expectation at 4
-  wd_budget_sockets(L, wd_probe_count.under_way);
+  wd_budget_sockets(L, (int64_t)wd_probe_count.under_way);
   wd_desc_clear(probe->result, (char *)p + probe->result_at);
   p->started_us = wd_clock_wall_us();
   wd_op_wait(L, &p->op);

@@ -227,7 +227,7 @@ static void go_on_later(struct wd_task *t) {
 static void fail_over_budget(struct wd_task *t) {
   char why[WD_WHY_LEN];
   memcpy(why, t->vm->budget.why, sizeof(why));
-  wd_budget_reclaim(t->vm, t->over);
+  wd_budget_reclaim(t->vm, (enum wd_over)t->over);
   finish(t, WD_END_ERROR, why);
 }
 

@@ -18,7 +18,8 @@ local function rows(tasks)
   end
   local function add(id, depth)
     for _, t in ipairs(children[id] or {}) do
-      out[#out + 1] = {("  "):rep(depth) .. t.id, t.state, text.ms(t.waits_ms or t.age_ms), t.waits_on or "", text.printable(t.subject or ""), t.place or "waddle"}
+      local since, subject = text.ms(t.waits_ms or t.age_ms), text.printable(t.subject or "")
+      out[#out + 1] = {("  "):rep(depth) .. t.id, t.state, since, t.waits_on or "", subject, t.place or "waddle"}
       add(t.id, depth + 1)
     end
   end

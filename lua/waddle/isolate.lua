@@ -201,8 +201,9 @@ end
 --- call(target, planned, home) -> result | nil, error name, detail: one run of a target in the process that is its own; that is started where
 -- there is none, reads the file again, and lives until the task `home` ends.
 function isolate.call(target, planned, home)
-  local mine, err = workers[target.name], nil
+  local mine = workers[target.name]
   if not mine then
+    local err
     mine, err = start(home, target.name)
     if not mine then
       return nil, "local", ("cannot start a process: %s; where --programs is off, as in the agent, none may be started"):format(err)
@@ -234,11 +235,13 @@ local function serve(request, targets, running, send)
   end
   running[request.id] = task.spawn(function()
     local forget <close> = setmetatable({}, {__close = function() running[request.id] = nil end}) -- luacheck: ignore 211
-    local found, text, err = targets[request.name], nil, nil
-    if found then
-      text, err = json.encode {id = request.id, result = require("waddle.runner").call(found, request.planned)}
+    local found = targets[request.name]
+    if not found then
+      send(json.encode {id = request.id, failed = "its file did not declare this target when read again"})
+      return
     end
-    send(text or json.encode {id = request.id, failed = err or "its file did not declare this target when read again"})
+    local text, err = json.encode {id = request.id, result = require("waddle.runner").call(found, request.planned)}
+    send(text or json.encode {id = request.id, failed = err})
   end)
 end
 
