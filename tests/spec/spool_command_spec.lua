@@ -261,6 +261,18 @@ describe("an agent with a spool", function()
     assert.equal(2, m.rows[#m.rows].target_port or m.rows[#m.rows].raw_results.target_port)
   end)
 
+  it("may write to its spool when it has given up writing elsewhere, also where it has to make the folder", function()
+    local m <close> = assert(manager.start {always = 503})
+    local deep = folder .. "/a/b/waddle.db"
+    local code, _, err = process.run({"agent"}, environment(m, {TCP_TARGETS = "127.0.0.1:1", WADDLE_SPOOL = deep, WADDLE_CONTROL = "none"}))
+    assert.equal(3, code, err)
+    assert.is_nil(err:find("cannot be written", 1, true), err)
+    assert.matches("1 %(.*%), they are kept in " .. deep:gsub("%p", "%%%0"), err)
+    if err:find("landlock on", 1, true) then
+      assert.matches("landlock on (writing: " .. folder .. "/a/b)", err, 1, true)
+    end
+  end)
+
   it("can be stopped while it waits", function()
     local u <close> = upload.open {url = "http://127.0.0.1:1", spool = file, device = uploads.device}
     assert.is_true(u:opened())
