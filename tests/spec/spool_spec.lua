@@ -440,7 +440,7 @@ describe("what is remembered", function()
     local left = rows()
     assert.equal(10, #left)
     m.always = nil
-    local u <close> = opened(open(m.url))
+    local u <close> = opened(open(m.url)) -- luacheck: ignore 211
     spec.eventually(function() return m.stored == 10 end)
   end)
 
