@@ -147,7 +147,10 @@ static wd_ns due(struct wd_store *store, wd_ns now) {
   uv_mutex_lock(&s->lock);
   settle(s);
   int64_t delayed_us = s->delayed_us;
-  if (s->ready.first) {
+  s->held = s->state == WD_SPOOL_OPEN && s->unrecorded >= WD_SPOOL_MOST_UNRECORDED;
+  if (s->held) {
+    // goes on with a call of ready
+  } else if (s->ready.first) {
     at = now;
   } else if (delayed_us && moment_of(delayed_us) > now) {
     if (moment_of(delayed_us) < at) at = moment_of(delayed_us);
@@ -191,7 +194,10 @@ static void let_go(struct wd_spool *s, struct wd_row *row, struct wd_spool_job *
   uv_mutex_lock(&s->lock);
   bool in_file = give_back(s, e);
   forget_row(s, e);
-  if (in_file && job) enqueue(s, job);
+  if (in_file && job) {
+    s->unrecorded++;
+    enqueue(s, job);
+  }
   uv_mutex_unlock(&s->lock);
   if (!in_file && job) wd_spool_job_free(job);
   wd_entry_free(e);

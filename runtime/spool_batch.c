@@ -192,8 +192,10 @@ void wd_spool_batch_done(struct wd_spool *s, struct wd_spool_batch *b) {
   for (struct wd_spool_job *job; (job = wd_spool_jobs_take(&b->jobs));) {
     if (job->kind == WD_JOB_PUT && job->result == WD_STORE_TAKEN) place(s, job);
     if (job->kind == WD_JOB_ASK && job->answers->request == WD_ASK_REQUEUE) s->tail = job->row.id;
+    s->unrecorded -= wd_spool_job_records(job);
     wd_spool_jobs_add(is_quiet(job) ? &over : &s->done, job);
   }
+  b->wake = s->held;
   s->dropped += b->dropped;
   wd_spool_publish(s);
   uv_mutex_unlock(&s->lock);
@@ -214,6 +216,7 @@ void wd_spool_batch_failed(struct wd_spool *s, struct wd_spool_batch *b) {
       job->answers->fault = wd_arena_strdup(&job->answers->arena, s->file.db ? s->file.error : s->fault);
       job->no_file = !s->file.db;
     }
+    if (!s->file.db) s->unrecorded -= wd_spool_job_records(job);
     wd_spool_jobs_add(waited_for || !s->file.db ? &s->done : &kept, job);
   }
   while (s->jobs.first) wd_spool_jobs_add(&kept, wd_spool_jobs_take(&s->jobs));

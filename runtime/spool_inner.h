@@ -10,6 +10,7 @@
 enum {
   WD_SPOOL_WINDOW_ROWS = 256, // rows in memory, ready to be sent
   WD_SPOOL_WINDOW_BYTES = 1 << 20,
+  WD_SPOOL_MOST_UNRECORDED = 16,                  // what a process that is killed may deliver twice besides what is in flight
   WD_SPOOL_LOW_WINDOW = WD_SPOOL_WINDOW_ROWS / 2, // from here down more are read
 };
 
@@ -89,6 +90,8 @@ struct wd_spool {
   int64_t oldest_us;   // creation of the oldest row in the file, 0: none
   int64_t rows, bytes; // in the file and not removed
   int64_t aside, dropped;
+  int64_t unrecorded; // rows that were delivered or refused, which the file does not know yet
+  bool held;          // there are so many of these that nothing more is sent before they are fewer
 };
 
 // ---- spool_jobs.c ----
@@ -97,6 +100,9 @@ void wd_spool_jobs_add(struct wd_spool_jobs *q, struct wd_spool_job *job);
 struct wd_spool_job *wd_spool_jobs_take(struct wd_spool_jobs *q);
 struct wd_spool_job *wd_spool_job_new(enum wd_spool_job_kind kind); // NULL: memory is out
 void wd_spool_job_free(struct wd_spool_job *job);
+
+// Whether it records that a row was delivered or refused.
+bool wd_spool_job_records(const struct wd_spool_job *job);
 
 // The row of an entry, with the numbers given.
 struct wd_spool_row wd_spool_row_of(const struct wd_entry *e, const struct wd_spool_row *numbers);
@@ -111,6 +117,7 @@ struct wd_spool_batch {
   int64_t loop_rows, loop_bytes; // change of the totals that the loop's side has counted already
   int64_t dropped;
   bool writes;
+  bool wake;  // the loop may send again
   bool quiet; // rows left, and the loop knows: nothing of it has to be looked up or told
 };
 

@@ -30,6 +30,10 @@ void wd_spool_job_free(struct wd_spool_job *job) {
   free(job);
 }
 
+bool wd_spool_job_records(const struct wd_spool_job *job) {
+  return job->kind == WD_JOB_SET_ASIDE || (job->kind == WD_JOB_REMOVE && !job->dropped);
+}
+
 struct wd_spool_row wd_spool_row_of(const struct wd_entry *e, const struct wd_spool_row *numbers) {
   struct wd_spool_row row = *numbers;
   row.key = e->row.key;

@@ -320,7 +320,7 @@ static bool work_off(struct wd_spool *s) {
   uv_mutex_unlock(&s->lock);
   enum wd_spool_state before = s->state;
   bool written = run_batch(s, &b);
-  if (!b.quiet || !written || s->state != before) uv_async_send(&s->async);
+  if (b.wake || !b.quiet || !written || s->state != before) uv_async_send(&s->async);
   uv_mutex_lock(&s->lock);
   return written;
 }
