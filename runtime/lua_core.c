@@ -10,6 +10,7 @@
 #include "runtime/probe.h"
 #include "runtime/resolve.h"
 #include "runtime/source.h"
+#include "runtime/spool_file.h"
 #include "runtime/task.h"
 #include "runtime/tls.h"
 #include "runtime/transfer.h"
@@ -106,7 +107,8 @@ static int l_libraries(lua_State *L) {
                                  {"c-ares", wd_resolve_library()},
                                  {"ldns", wd_zone_library()},
                                  {"libmicrohttpd", wd_httpd_library()},
-                                 {"libedit", wd_edit_library()}};
+                                 {"libedit", wd_edit_library()},
+                                 {"SQLite", wd_spool_file_library()}};
   lua_createtable(L, (int)WD_COUNT(rows), 0);
   for (size_t i = 0; i < WD_COUNT(rows); i++) {
     lua_createtable(L, 2, 0);

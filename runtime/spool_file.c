@@ -70,6 +70,10 @@ static void with_suffix(char *out, size_t room, const char *path, const char *su
   snprintf(out, room, "%s%s", path, suffix);
 }
 
+const char *wd_spool_file_library(void) {
+  return sqlite3_libversion();
+}
+
 // ---- the lock ----
 
 long wd_spool_file_holder(const char *path) {

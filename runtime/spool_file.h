@@ -70,6 +70,9 @@ enum wd_spool_fault wd_spool_file_begin_anew(struct wd_spool_file *f);
 // Gives up file and lock. Everything that was committed stays.
 void wd_spool_file_close(struct wd_spool_file *f);
 
+// The version of SQLite in use.
+const char *wd_spool_file_library(void);
+
 // Who holds the lock, 0 where that is not known.
 long wd_spool_file_holder(const char *path);
 

@@ -208,7 +208,7 @@ describe("waddle version", function()
     assert.equal(out, select(2, program.run {"--version"}))
     code, out = program.run {"version", "-v"}
     assert.equal(0, code)
-    for _, name in ipairs {"Lua", "libuv", "libcurl", "OpenSSL", "c%-ares", "ldns", "libmicrohttpd", "libedit"} do
+    for _, name in ipairs {"Lua", "libuv", "libcurl", "OpenSSL", "c%-ares", "ldns", "libmicrohttpd", "libedit", "SQLite"} do
       assert.matches("\n  " .. name .. " +[%w/]*%d+%.%d+", out)
     end
     assert.matches("\n  HTTP/3 +%l%l", out)
