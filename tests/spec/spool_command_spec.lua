@@ -201,11 +201,16 @@ describe("an agent with a spool", function()
     return process.start({"agent", ...}, environment(m, more))
   end
 
-  local SCHEDULED = {RUN_SECONDS = "0.05", TCP_TARGETS = "127.0.0.1:1"}
+  -- One that runs on a schedule, and answers by its control socket.
+  local function running_agent(m)
+    local a = agent(m, {RUN_SECONDS = "0.05", TCP_TARGETS = "127.0.0.1:1"})
+    spec.eventually(function() return a:err():find("control socket: ", 1, true) end, 10)
+    return a
+  end
 
   it("answers `waddle spool` by its control socket", function()
     local m <close> = assert(manager.start {plan = {400, 400}, always = 503})
-    local a = agent(m, SCHEDULED)
+    local a = running_agent(m)
     spec.eventually(function() return #m.plan == 0 and m.count > 3 end, 10)
     local ids = spec.eventually(function()
       local found = listed(m)
@@ -234,7 +239,7 @@ describe("an agent with a spool", function()
 
   it("delivers after its restart what an outage kept, also when it was killed", function()
     local m <close> = assert(manager.start {always = 503})
-    local a = agent(m, SCHEDULED)
+    local a = running_agent(m)
     spec.eventually(function() return #listed(m) >= 5 end, 10)
     a:kill_now()
     a:wait()
@@ -249,7 +254,7 @@ describe("an agent with a spool", function()
 
   it("waits for another agent to let go of the spool, says so, and takes over", function()
     local m <close> = assert(manager.start())
-    local first = agent(m, SCHEDULED)
+    local first = running_agent(m)
     spec.eventually(function() return m.stored > 1 end, 10)
     local second = agent(m, {TCP_TARGETS = "127.0.0.1:2", WADDLE_CONTROL = "none"})
     spec.eventually(function() return second:err():find("spool: .* is in use by process %d+, waiting for it to end") end)
