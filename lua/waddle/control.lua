@@ -44,11 +44,10 @@ local function answer(commands, line)
   return {ok = true, value = value}
 end
 
---- open{path=, commands={name=function(word...) return value end}} -> server | nil, message. The value
--- of a command is anything JSON can say; a command that raises answers with its message.
-function control.open(opts)
+--- commands(own) -> table of commands by name: `own`, and `version` and `help`, which every socket has.
+function control.commands(own)
   local commands = {}
-  for name, fn in pairs(opts.commands) do
+  for name, fn in pairs(own) do
     commands[name] = fn
   end
   commands.version = function() return require("waddle.core").version end
@@ -60,6 +59,19 @@ function control.open(opts)
     table.sort(names)
     return names
   end
+  return commands
+end
+
+--- answer(commands, line) -> the line of JSON that answers a line of any bytes, without its end.
+function control.answer(commands, line)
+  local text, err = json.encode(answer(commands, line))
+  return text or json.encode {ok = false, error = "the answer cannot be said in JSON: " .. err}
+end
+
+--- open{path=, commands={name=function(word...) return value end}} -> server | nil, message. The value
+-- of a command is anything JSON can say; a command that raises answers with its message.
+function control.open(opts)
+  local commands = control.commands(opts.commands)
   return serve.unix {path = opts.path, deadline = 3600, handler = function(conn)
     while true do
       local line, why = conn:read_line(LONGEST_SILENCE)
@@ -69,9 +81,7 @@ function control.open(opts)
         end
         return
       end
-      local text, err = json.encode(answer(commands, line))
-      text = text or json.encode {ok = false, error = "the answer cannot be said in JSON: " .. err}
-      if not conn:write(text .. "\n", LONGEST_SILENCE) then
+      if not conn:write(control.answer(commands, line) .. "\n", LONGEST_SILENCE) then
         return
       end
     end

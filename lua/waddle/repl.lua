@@ -60,8 +60,9 @@ local function evaluate(session, chunk)
   return table.concat(out), true
 end
 
--- "help", "help NAME", "help 'NAME'" and "help('NAME')" are what people type, Lua or not.
-local function answer_help(line)
+--- help(line) -> text | nil where the line is no question for help: "help", "help NAME", "help 'NAME'" and "help('NAME')" are what people
+-- type, Lua or not.
+function repl.help(line)
   local name = line:match("^%s*help%s*%(?%s*%)?%s*$") and "" or line:match("^%s*help%s+[\"']?([%w_.]+)[\"']?%s*$")
     or line:match("^%s*help%s*%(?%s*[\"']([%w_.]+)[\"']%s*%)?%s*$")
   if name then
@@ -172,7 +173,7 @@ local function prompt_loop(session, scope)
       pending = nil
     elseif pending or line:match("%S") then
       local source = pending and pending .. "\n" .. line or line
-      local helped = not pending and answer_help(line)
+      local helped = not pending and repl.help(line)
       local chunk, err, incomplete
       if not helped then
         chunk, err, incomplete = repl.compile(source, scope)
@@ -195,7 +196,7 @@ local function pipe_loop(session, scope)
   end)
   for line in io.lines() do
     local source = pending and pending .. "\n" .. line or line
-    local helped = not pending and answer_help(line)
+    local helped = not pending and repl.help(line)
     local chunk, err, incomplete
     if not helped then
       chunk, err, incomplete = repl.compile(source, scope)

@@ -1,0 +1,51 @@
+-- The agent's configuration: a JSON file of any bytes, and behind a NUL its environment as NAME=VALUE lines. What is accepted goes on to where the agent
+-- reads plans and options, as far as nothing is sent; what is refused is refused in words.
+
+local cli = require "waddle.cli"
+local config = require "waddle.config"
+local json = require "waddle.json"
+local runner = require "waddle.runner"
+local schedule = require "waddle.schedule"
+
+local NOW = 1767268800
+
+local function check_target(found, period, names)
+  assert(not names[found.name], "two targets of one name")
+  names[found.name] = true
+  local plan, message = runner.read(found, period)
+  if not plan then
+    assert(type(message) == "string" and message ~= "", "refused without a reason")
+  elseif plan.spec then
+    schedule.next_due(plan.spec, NOW)
+    schedule.count_due(plan.spec, NOW, NOW + 3600, 100)
+    schedule.blacked_out(plan.blackouts, NOW)
+  end
+  local ok, err = pcall(runner.check, found)
+  assert(ok or cli.plain_message(err):find(found.probe, 1, true) == 1, err)
+end
+
+return function(input)
+  local file, environment = input:match("^(%Z*)%z(.*)$")
+  local env = {}
+  for name, value in (environment or ""):gmatch("([%u_]+)=([^\n]*)") do
+    env[name] = value
+  end
+  local content = file or input
+  local loaded, message = config.load {
+    env = function(name) return env[name] end,
+    flags = {config_file = "c.json"},
+    read_file = function() return content end,
+  }
+  if not loaded then
+    assert(type(message) == "string" and message ~= "", "refused without a reason")
+    return
+  end
+  local names = {}
+  for _, found in ipairs(loaded.targets) do
+    check_target(found, loaded.period, names)
+  end
+  -- What an agent reads as JSON it can also write, and then it is the same.
+  local value = json.decode(content)
+  local text = assert(json.encode(value, {sorted = true}))
+  assert(json.encode(json.decode(text), {sorted = true}) == text, "JSON that is other JSON when it is read again")
+end
