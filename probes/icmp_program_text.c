@@ -75,7 +75,8 @@ static bool read_reply(struct wd_ping_text *out, const char *text) {
   if (!line) return false;
   const char *ttl = strstr(line, " ttl="), *time = strstr(line, " time=");
   if (!address_after(&out->from, line, " bytes from ")) return false;
-  if (ttl) out->ttl = (int)strtol(ttl + 5, NULL, 10);
+  long hops = ttl ? strtol(ttl + 5, NULL, 10) : -1;
+  if (hops >= 0 && hops <= UINT8_MAX) out->ttl = (int)hops;
   if (time && read_ms(time + 6, &out->rtt, &out->resolution)) {
     out->verdict = WD_PING_REPLY;
     return true;

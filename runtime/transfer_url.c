@@ -12,8 +12,8 @@ enum { URL_MAX = 16 * 1024 };
 // One part as a string of the arena, NULL where the URL has none.
 static const char *part(CURLU *url, CURLUPart what, unsigned flags, struct wd_arena *arena) {
   char *text = NULL;
-  if (curl_url_get(url, what, &text, flags) != CURLUE_OK) return NULL;
-  const char *copy = wd_arena_strdup(arena, text);
+  // Where libcurl 8.14 cannot write a name in ASCII it says so, and leaves what it allocated all the same.
+  const char *copy = curl_url_get(url, what, &text, flags) == CURLUE_OK ? wd_arena_strdup(arena, text) : NULL;
   curl_free(text);
   return copy;
 }

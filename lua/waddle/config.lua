@@ -10,6 +10,7 @@ local schedule = require "waddle.schedule"
 local spool = require "waddle.spool"
 local target = require "waddle.target"
 local kinds = require "waddle.config_values"
+local trim = require "waddle.trim"
 
 local config = {}
 
@@ -52,7 +53,7 @@ local LEVELS = { debug = true, info = true, warning = true, error = true }
 local function split_list(value)
   local items = {}
   for item in value:gmatch("[^,]+") do
-    item = item:match("^%s*(.-)%s*$")
+    item = trim(item)
     if item ~= "" then
       items[#items + 1] = item
     end
@@ -273,7 +274,11 @@ local function read_targets(settings, site)
       if count > 1 and found.settings.name then
         fail(place, "another target is named %s too", shown(found.name))
       elseif count > 1 then
-        found.name = ("%s #%d"):format(found.name, count)
+        local name = found.name
+        repeat -- somebody may have named a target so
+          found.name, count = ("%s #%d"):format(name, count), count + 1
+        until not by_name[found.name]
+        by_name[found.name] = 1
       end
       all[#all + 1] = found
     end

@@ -4,6 +4,7 @@ local duration = require "waddle.duration"
 local json = require "waddle.json"
 local redact = require "waddle.redact"
 local target = require "waddle.target"
+local trim = require "waddle.trim"
 
 local values = {}
 
@@ -38,7 +39,7 @@ function read.text(place, value)
   if type(value) ~= "string" then
     fail(place, "expected a text, got %s", shown(value))
   end
-  value = value:match("^%s*(.-)%s*$")
+  value = trim(value)
   if value:find("%c") then
     fail(place, "has a line break or another control character inside")
   end
@@ -49,7 +50,7 @@ function read.boolean(place, value)
   if type(value) == "boolean" then
     return value
   end
-  local word = WORDS[tostring(value):lower():match("^%s*(.-)%s*$")]
+  local word = WORDS[trim(tostring(value):lower())]
   if word == nil then
     fail(place, "expected true or false (1, yes, on, 0, no, off), got %s", shown(value))
   end
@@ -58,7 +59,7 @@ end
 
 -- "auto", "on" or "off": of a defence that may be missing on this machine.
 function read.defence(place, value)
-  local word = tostring(value):lower():match("^%s*(.-)%s*$")
+  local word = trim(tostring(value):lower())
   if word ~= "auto" and WORDS[word] == nil then
     fail(place, "expected auto, on or off, got %s", shown(value))
   end

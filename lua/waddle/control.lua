@@ -7,6 +7,7 @@ local json = require "waddle.json"
 local serve = require "waddle.serve"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
+local text = require "waddle.text"
 
 local control = {}
 
@@ -62,10 +63,10 @@ function control.commands(own)
   return commands
 end
 
---- answer(commands, line) -> the line of JSON that answers a line of any bytes, without its end.
+--- answer(commands, line) -> the line of JSON that answers a line of any bytes, in UTF-8, without its end.
 function control.answer(commands, line)
-  local text, err = json.encode(answer(commands, line))
-  return text or json.encode {ok = false, error = "the answer cannot be said in JSON: " .. err}
+  local reply, err = json.encode(answer(commands, line))
+  return text.utf8(reply or json.encode {ok = false, error = "the answer cannot be said in JSON: " .. err})
 end
 
 --- open{path=, commands={name=function(word...) return value end}} -> server | nil, message. The value
@@ -118,11 +119,11 @@ function control.ask(path, line, timeout)
   local guard <close> = conn -- luacheck: ignore 211
   local deadline = task.now() + (timeout or LONGEST_SILENCE)
   conn:write(line .. "\n", timeout or LONGEST_SILENCE) -- one that cannot be said may be refused in words: read on
-  local text, why = read_answer(conn, deadline)
-  if not text then
+  local line_back, why = read_answer(conn, deadline)
+  if not line_back then
     return nil, ("%s: %s"):format(path, why)
   end
-  local reply, bad = json.decode(text)
+  local reply, bad = json.decode(line_back)
   if not reply then
     return nil, ("%s: %s"):format(path, bad)
   elseif not reply.ok then

@@ -5,6 +5,7 @@
 -- and a time that is repeated runs once, the first time.
 
 local calendar = require "waddle.calendar"
+local trim = require "waddle.trim"
 
 local cron = {}
 
@@ -55,9 +56,9 @@ end
 -- One item of a list: "*", "5", "5-10", each with "/2".
 local function read_item(field, item, set)
   local range, step = item:match("^([^/]*)/?(.*)$")
-  local by = step == "" and 1 or math.tointeger(tonumber(step:match("^%d+$") or 0))
+  local by = step == "" and 1 or math.tointeger(tonumber(step:match("^%d%d?%d?$") or 0))
   if item:find("/", 1, true) and (step == "" or by == 0) then
-    return nil, ("the %s '%s' has a step that is no number above 0"):format(field.name, item)
+    return nil, ("the %s '%s' has a step that is no number from 1 to 999"):format(field.name, item)
   end
   local low, high = field.low, field.high
   if range ~= "*" then
@@ -126,7 +127,7 @@ function cron.parse(text, tz)
   elseif type(text) ~= "string" then
     return nil, ("expected a cron expression such as \"*/5 8-18 * * mon-fri\", got a %s"):format(type(text))
   end
-  local plain, parts = NICKNAMES[text:lower():match("^%s*(.-)%s*$")] or text, {}
+  local plain, parts = NICKNAMES[trim(text:lower())] or text, {}
   for part in plain:gmatch("%S+") do
     parts[#parts + 1] = part
   end

@@ -2,6 +2,8 @@
 -- A duration goes in as a number of seconds or as text: "250ms", "1.5s", "2m", "1h30m".
 -- Inside the program it is always a finite, non-negative number of seconds.
 
+local trim = require "waddle.trim"
+
 local duration = {}
 
 -- Larger units first: "1h30m" is a duration, "30m1h" is a slip of the pen.
@@ -10,6 +12,8 @@ local EXPECTED = "expected seconds or text such as \"250ms\", \"1.5s\", \"2m\", 
 
 -- No duration means more than this (about 31 years), and it keeps ns arithmetic inside 64 bits.
 local MAX_SECONDS = 1e9
+
+local MAX_BYTES = 100 -- of a text
 
 local function shown(value)
   if type(value) == "string" then
@@ -40,8 +44,10 @@ function duration.parse(value)
     return in_range(value, value)
   elseif type(value) ~= "string" then
     return refuse(value)
+  elseif #value > MAX_BYTES then
+    return refuse(value, ("longer than %d bytes"):format(MAX_BYTES))
   end
-  local text = value:match("^%s*(.-)%s*$")
+  local text = trim(value)
   if text:match("^%d+%.?%d*$") or text:match("^%.%d+$") then
     return in_range(value, tonumber(text))
   end

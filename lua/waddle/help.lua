@@ -157,7 +157,7 @@ function help.about(name, options)
       return found
     elseif module == "sys" and help_sys[member] then
       return help_sys[member] .. "\n"
-    elseif (require(env.modules[module])[member]) then -- one of several that their module tells about together
+    elseif rawget(require(env.modules[module]), member) then -- one of several that their module tells about together
       return header_comment(env.modules[module])
     end
   elseif env.modules[name] then

@@ -65,7 +65,7 @@ function redact.target(text)
   local scheme, rest = text:match("^%s*(%a[%w+.-]*)://(.*)$")
   if scheme and scheme:lower() ~= "dns" then
     local authority = rest:match("^[^/?#]*")
-    local plain = authority:match("^[%w_.-]+:?%d*$") or authority:match("^%[[%x:.%%%w]+%]:?%d*$")
+    local plain = authority:match("^[%w_.-]+$") or authority:match("^[%w_.-]+:%d*$") or authority:match("^%[[%x:.%%%w]+%]:?%d*$")
     -- A "@" behind the path belongs to the path, unless what comes before the path cannot be host and port.
     if authority:find("@", 1, true) then
       rest = authority:gsub("^.*@", redact.MASK .. "@") .. rest:sub(#authority + 1)
@@ -74,7 +74,11 @@ function redact.target(text)
     end
     text = scheme .. "://" .. rest
   elseif not scheme then
-    text = text:gsub("^[^/]*:[^/]*@", redact.MASK .. "@")
+    local front = text:match("^[^/]*")
+    local colon, at = front:find(":", 1, true), front:find("@[^@]*$")
+    if colon and at and colon < at then
+      text = redact.MASK .. text:sub(at)
+    end
   end
   return redact.text(text)
 end

@@ -68,7 +68,7 @@ local function read_blackouts(windows)
   local blackouts = {}
   for _, window in ipairs(type(windows) == "table" and #windows > 0 and windows or {windows}) do
     local read, message = window
-    if type(window) ~= "table" then
+    if not schedule.is_wall_clock(window) then
       read, message = schedule.blackout(window)
     end
     if not read then

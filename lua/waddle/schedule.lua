@@ -6,11 +6,14 @@ local calendar = require "waddle.calendar"
 local cron = require "waddle.cron"
 local duration = require "waddle.duration"
 local nearest = require "waddle.nearest"
+local trim = require "waddle.trim"
 
 local schedule = {}
 
 -- Few targets have their first results soon, many share the work out evenly.
 local FEW = 100
+local LEAST_PERIOD_S = 0.001
+local MAX_BYTES = 1000 -- of a text
 local FEW_SPREAD_S, MANY_SPREAD_S = 5, 3600
 
 --- What a due time does while the last run is still going on.
@@ -43,6 +46,9 @@ function schedule.place(spec, share, among)
   return share * math.min(spec.period, (among or 1) > FEW and MANY_SPREAD_S or FEW_SPREAD_S)
 end
 
+-- What `every` made has this in it, which a table out of a JSON file cannot have.
+local function made_here() end
+
 -- A copy of a period with a start, a place in it and a jitter.
 local function bind(spec, options)
   local jitter, message = duration.parse(options.jitter or spec.jitter)
@@ -50,7 +56,7 @@ local function bind(spec, options)
     return nil, "jitter: " .. (message or "must not be longer than the period")
   end
   local identity = options.identity or spec.identity
-  local bound = {kind = "every", period = spec.period, jitter = jitter, identity = identity, first = options.start or 0}
+  local bound = {kind = "every", made_here = made_here, period = spec.period, jitter = jitter, identity = identity, first = options.start or 0}
   if identity ~= "" then
     bound.first = bound.first + schedule.place(bound, schedule.share(identity))
   end
@@ -68,8 +74,8 @@ end
 -- @return spec (immutable), or nil and a message.
 function schedule.every(period, options)
   local seconds, message = duration.parse(period)
-  if not seconds or seconds == 0 then
-    return nil, "every: " .. (message or "the period must be longer than 0")
+  if not seconds or seconds < LEAST_PERIOD_S then
+    return nil, "every: " .. (message or ("the period must be %d ms or longer"):format(LEAST_PERIOD_S * 1000))
   end
   return bind({ period = seconds, jitter = 0, identity = "" }, options or {})
 end
@@ -78,11 +84,19 @@ end
 -- @param text see `cron.parse`. @param options as `schedule.every`, and tz as `calendar.zone`.
 -- @return spec (immutable), or nil and a message.
 function schedule.cron(text, options)
-  local period = type(text) == "string" and text:match("^%s*@every%s+(.-)%s*$")
+  if type(text) == "string" and #text > MAX_BYTES then
+    return nil, ("cron \"%s...\": longer than %d bytes"):format(text:sub(1, 80), MAX_BYTES)
+  end
+  local period = type(text) == "string" and text:match("^%s*@every%s+(.*)")
   if period then
     return schedule.every(period, options)
   end
   return cron.parse(text, options and options.tz)
+end
+
+--- Whether a value is what `cron` or `blackout` made: a JSON file cannot hold the function that is in it.
+function schedule.is_wall_clock(value)
+  return type(value) == "table" and type(rawget(value, "offset")) == "function"
 end
 
 --- Reads the `every` of a target.
@@ -90,9 +104,9 @@ end
 --   returned, which gets the start, identity and jitter of the options.
 -- @param options as `schedule.cron`. @return spec (immutable), or nil and a message.
 function schedule.read(value, options)
-  if type(value) == "table" and value.kind == "every" then
+  if type(value) == "table" and value.made_here == made_here then
     return bind(value, options or {})
-  elseif type(value) == "table" and value.kind == "cron" then
+  elseif type(value) == "table" and schedule.is_wall_clock(value) then
     return value
   elseif type(value) == "string" and (value:find("^%s*@") or value:find("%S%s+%S")) then
     return schedule.cron(value, options)
@@ -184,7 +198,10 @@ function schedule.blackout(text, tz)
   elseif type(text) ~= "string" then
     return nil, ("blackout: expected a text such as \"sun 02:00-04:00\", got a %s"):format(type(text))
   end
-  local plain = text:lower():gsub("%s*%-%s*", "-"):gsub("%s*,%s*", ","):match("^%s*(.-)%s*$")
+  if #text > MAX_BYTES then
+    return nil, ("blackout \"%s...\": longer than %d bytes"):format(text:sub(1, 80), MAX_BYTES)
+  end
+  local plain = trim(text:lower():gsub("%s*([-,])%s*", "%1"))
   local days_text, times = plain:match("^(%a[%a,-]*)%s*(.*)$")
   if not days_text then
     -- No day named: every day, but then a time must be.

@@ -28,7 +28,7 @@ function show.reason(result)
   if get(result, "success") then
     return nil
   end
-  local name, detail = get(result, "error"), foreign(get(result, "error_detail"))
+  local name, detail = foreign(get(result, "error")), foreign(get(result, "error_detail"))
   if name and detail and detail:lower() == name:gsub("_", " ") then
     return name
   elseif name and detail then
@@ -56,7 +56,7 @@ local function certificate_words(result)
   if not verify then
     return nil
   elseif verify ~= "ok" then
-    return "certificate " .. verify
+    return "certificate " .. foreign(verify)
   end
   return days and ("certificate ok for %d days"):format(math.floor(days)) or "certificate ok"
 end

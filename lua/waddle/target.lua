@@ -12,6 +12,7 @@
 local address = require "waddle.address"
 local nearest = require "waddle.nearest"
 local redact = require "waddle.redact"
+local trim = require "waddle.trim"
 
 local target = {}
 
@@ -203,7 +204,7 @@ local function read_text(text, default_type)
   if #text > MAX_BYTES then
     return nil, ("longer than %d bytes"):format(MAX_BYTES)
   end
-  text = text:match("^%s*(.-)%s*$")
+  text = trim(text)
   if text == "" then
     return nil, "it is empty"
   elseif text:find("%c") or text:find(" ", 1, true) then

@@ -219,6 +219,11 @@ local function column_widths(cells, columns, room, gap, wrapped)
   return widths
 end
 
+-- A pattern for the blanks alone takes quadratic time on a column of thousands of them.
+local function without_blanks_behind(line)
+  return line:match("^.*[^ ]") or ""
+end
+
 --- Aligned columns.
 -- @param rows list of lists of plain texts (nil: empty).
 -- @param options table or nil: headers (list of texts), align (list: "left" default, "right"), width (columns of the
@@ -257,7 +262,7 @@ function text.table(rows, options)
         local painted = style and text.paint(plain, style, options.colour) or plain
         parts[c] = (c == columns and align ~= "right") and painted or text.pad(painted, widths[c], align)
       end
-      out[#out + 1] = ((" "):rep(indent) .. table.concat(parts, "  ")):gsub(" +$", "") .. "\n"
+      out[#out + 1] = without_blanks_behind((" "):rep(indent) .. table.concat(parts, "  ")) .. "\n"
     end
   end
   return table.concat(out)
