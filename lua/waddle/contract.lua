@@ -257,6 +257,15 @@ local function raw_results(result, extra, body, id)
   return raw
 end
 
+-- A mask may be longer than the secret it hides, and a text with it longer than it was cut to.
+local function fitted(body)
+  for name, length in pairs(LENGTHS) do
+    body[name] = cut(body[name], length)
+  end
+  body.protocol_detail, body.target_ip = cut(body.protocol_detail, PROTOCOL_DETAIL_LENGTH), cut(body.target_ip, TARGET_IP_LENGTH)
+  return body
+end
+
 --- Builds the upload of one result.
 -- @param result flat result table; strict ones are read raw. Its `id`, if it is a text, becomes the idempotency key.
 -- @param device {serial=, hostname=, os=, os_version=}.
@@ -291,7 +300,7 @@ function contract.build(result, device)
     return nil, "invalid: " .. message
   end
   body.latency_ms, body.error = body.latency_ms or json.null, body.error or json.null
-  local head = assert(json.encode(clean(body, nil, 1, { nodes = 0, open = {} }), { sorted = true }))
+  local head = assert(json.encode(fitted(clean(body, nil, 1, { nodes = 0, open = {} })), { sorted = true }))
   return { body = head:sub(1, -2) .. ',"raw_results":' .. raw_text .. "}", id = id, test_type = kind[1] }
 end
 

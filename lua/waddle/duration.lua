@@ -79,7 +79,7 @@ end
 
 --- Writes a duration the way people would: "250ms", "1.5s", "2m", "1h30m", "2d4h".
 -- @param seconds number, 0 or more.
--- @return text that `parse` reads back to within a microsecond (a millisecond above one minute).
+-- @return text that `parse` reads back to within a microsecond (half a millisecond above one second).
 function duration.format(seconds)
   if seconds == 0 then
     return "0s"

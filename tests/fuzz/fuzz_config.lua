@@ -25,12 +25,12 @@ local function check_target(found, period, names)
 end
 
 return function(input)
-  local file, environment = input:match("^(%Z*)%z(.*)$")
-  local env = {}
-  for name, value in (environment or ""):gmatch("([%u_]+)=([^\n]*)") do
-    env[name] = value
+  local nul = input:find("\0", 1, true) or #input + 1
+  local content, env = input:sub(1, nul - 1), {}
+  for line in input:sub(nul + 1):gmatch("[^\n]+") do
+    local name, value = line:match("^([%u_]+)=(.*)")
+    env[name or ""] = value
   end
-  local content = file or input
   local loaded, message = config.load {
     env = function(name) return env[name] end,
     flags = {config_file = "c.json"},

@@ -26,7 +26,7 @@ local function check_duration(text)
     return refused(message)
   end
   local again = assert(duration.parse(duration.format(seconds)))
-  assert(math.abs(again - seconds) <= (seconds < 60 and 1e-6 or 1e-3), "a duration that is another one when it is read again")
+  assert(math.abs(again - seconds) <= (seconds < 1 and 1e-6 or 0.5001e-3), "a duration that is another one when it is read again")
 end
 
 local function check_line(line, jitter)
