@@ -15,7 +15,7 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { COUNTERS = 1 << 14, LONGEST_NS = 1000000000, SETTLE_RUNS = 1000, GROWTH_KIB = 32 * 1024, PIECE = 16, STRETCH_ONE_IN = 128, STRETCHED = 1 << 16 };
+enum { COUNTERS = 1 << 14, LONGEST_NS = 1000000000, SETTLE_RUNS = 1000, GROWTH_KIB = 32 * 1024, PIECE = 16, STRETCH_ONE_IN = 128, STRETCHED = 1 << 15 };
 
 __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t counters[COUNTERS];
 

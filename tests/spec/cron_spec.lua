@@ -78,7 +78,7 @@ describe("cron", function()
     for text, reason in pairs {
       ["* * * *"] = "expected five fields", ["* * * * * *"] = "got 6", [""] = "got 0", ["60 * * * *"] = "the minute '60' is not from 0 to 59",
       ["* 24 * * *"] = "the hour '24'", ["* * 0 * *"] = "the day of month '0'", ["* * * 13 *"] = "the month '13'", ["* * * * 8"] = "the day of week '8'",
-      ["* * * foo *"] = "the month 'foo'", ["*/0 * * * *"] = "a step that is no number above 0", ["*/ * * * *"] = "a step", ["5-1 * * * *"] = "ends before it begins",
+      ["* * * foo *"] = "the month 'foo'", ["*/0 * * * *"] = "a step that is no number from 1 to 999", ["*/ * * * *"] = "a step", ["5-1 * * * *"] = "ends before it begins",
       ["1, * * * *"] = "the minute ''", ["-1 * * * *"] = "the minute", ["1-2-3 * * * *"] = "the minute", ["0 0 30 2 *"] = "no month it names has such a day",
       ["0 0 31 4,6 *"] = "no month it names", ["@sometimes"] = "expected five fields",
     } do

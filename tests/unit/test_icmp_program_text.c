@@ -39,6 +39,8 @@ static void test_replies(void **state) {
   assert_int_equal(out.verdict, WD_PING_REPLY);
   assert_int_equal(out.rtt, 12500000);
   assert_int_equal(out.ttl, 50);
+  out = said("64 bytes from 192.0.2.1: seq=0 ttl=644 time=12.5 ms\n"); // no header holds it
+  assert_int_equal(out.ttl, -1);
 }
 
 static void test_errors(void **state) {
