@@ -9,6 +9,9 @@
 
 enum { URL_MAX = 16 * 1024 };
 
+// libcurl takes any byte, also an "@" that moves the host when the URL is read again.
+static const char zone_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
 // One part as a string of the arena, NULL where the URL has none.
 static const char *part(CURLU *url, CURLUPart what, unsigned flags, struct wd_arena *arena) {
   char *text = NULL;
@@ -47,6 +50,8 @@ static const char *take_apart(struct wd_url *out, struct wd_arena *arena, CURLU 
   const char *host = part(url, CURLUPART_HOST, CURLU_PUNYCODE, arena);
   if (!host) host = part(url, CURLUPART_HOST, 0, arena);
   if (!host || !*host) return complaint(CURLUE_NO_HOST);
+  const char *zone = part(url, CURLUPART_ZONEID, 0, arena);
+  if (zone && zone[strspn(zone, zone_letters)]) return complaint(CURLUE_BAD_IPV6);
   const char *port = part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT, arena);
   out->port = port ? (uint16_t)strtoul(port, NULL, 10) : 0;
   if (out->port == 0) return "port 0 cannot be connected to";

@@ -1,4 +1,5 @@
-// URLs of any bytes, from people and in Location headers of servers: what is accepted has all its parts, shows no credentials, and is the same when it is read again.
+// URLs of any bytes, from people and in Location headers of servers: what is accepted has all its parts, shows no credentials, and is the same
+// when it is read again.
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
 # run.sh FOLDER [--runs N | SECONDS] [NAME...]: runs the fuzzers that were built under FOLDER/tests, all or those named, as many side by side as there are
 # processors: for SECONDS each (default 10), or for N executions each. Prints a line for each and, last, how many passed and failed; ends with 1 on a finding.
 #
-# A finding is a crash, a broken rule of the fuzzer, a report of a sanitizer, a leak, one input that takes over ONE_S, or more memory than MIB. Its input stays in
-# FOLDER/findings and its log beside it; `FOLDER/tests/fuzz_NAME FILE` runs it again. What was learned stays in FOLDER/corpus, for the next run.
+# A finding is a crash, a broken rule of the fuzzer, a report of a sanitizer, a leak, an input that takes over ONE_S, or more memory than
+# MIB. Its input stays in FOLDER/findings and its log beside it; `FOLDER/tests/fuzz_NAME FILE` runs it again. What was learned stays in FOLDER/corpus, for the next run.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 SECONDS_EACH=10 ONE_S=10 MIB=1024 LONGEST_INPUT=65536
@@ -64,4 +64,6 @@ trap 'rm -f "$lines"' EXIT
 # shellcheck disable=SC2016 # to be expanded by the inner shell
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I NAME sh -c 'told=$(sh "$0" --one "$1" "$2" NAME); printf "%s\n" "$told"' "$0" "$folder" "$limit" | tee "$lines" |
   grep -v '^[0-9]* passed, ' || true
-awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3 } END { printf "%d passed, %d failed, 0 skipped\n", p, f; exit f > 0 || p == 0 }' "$lines"
+awk '
+  /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3 }
+  END { printf "%d passed, %d failed, 0 skipped\n", p, f; exit f > 0 || p == 0 }' "$lines"

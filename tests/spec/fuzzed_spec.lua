@@ -66,7 +66,7 @@ describe("long texts take time that grows with their length, not with its square
 
   it("columns beside a wide one", function()
     local shown = quickly(text.table, {{("x"):rep(LONG), "1"}, {"y", "2"}, {"z", ""}})
-    assert.equal("z\n", shown:match("[^\n]*\n$"))
+    assert.equal("\nz\n", shown:sub(-3))
     quickly(inspect.value, {[("helpt"):rep(LONG // 5)] = 1, 2})
   end)
 end)

@@ -1,4 +1,4 @@
-// URLs: a name that cannot be written in ASCII costs nothing that stays.
+// URLs: a name that cannot be written in ASCII costs nothing that stays, and a zone holds nothing that means something in a URL.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +28,18 @@ static void test_leaves_nothing(void **state) {
   assert_in_range(mallinfo2().uordblks, 0, before + TIMES * 1000);
 }
 
+static void test_zones(void **state) {
+  (void)state;
+  struct wd_arena arena = {0};
+  struct wd_url url;
+  assert_null(wd_url_parse(&url, &arena, "http://[fe80::1%25eth0.1]/"));
+  assert_string_equal(url.host, "fe80::1%eth0.1");
+  assert_non_null(wd_url_parse(&url, &arena, "http:/@[0::%@]/"));
+  assert_non_null(wd_url_parse(&url, &arena, "http://[fe80::1%25a@b.test]/"));
+  wd_arena_free(&arena);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_leaves_nothing)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_zones)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
