@@ -53,9 +53,14 @@ case ${1:-} in
   shift
   ;;
 esac
-[ $# -gt 0 ] || set -- $(cd "$here" && ls fuzz_*.c fuzz_*.lua | sed 's/^fuzz_//; s/[.][a-z]*$//' | sort) # shellcheck disable=SC2046
+if [ $# = 0 ]; then
+  for source in "$here"/fuzz_*.c "$here"/fuzz_*.lua; do
+    name=${source##*/fuzz_}
+    set -- "$@" "${name%.*}"
+  done
+fi
 for name in "$@"; do
-  [ -x "$folder/tests/fuzz_$name" ] || die "no fuzzer '$name', expected one of: $(cd "$folder/tests" && ls -d fuzz_* | sed 's/^fuzz_//' | tr '\n' ' ')"
+  [ -x "$folder/tests/fuzz_$name" ] || die "no fuzzer '$name', its file would be $here/fuzz_$name.c or .lua"
 done
 
 lines=$(mktemp)
@@ -63,7 +68,7 @@ trap 'rm -f "$lines"' EXIT
 # Each tells all it has to tell at once, so that two do not mix.
 # shellcheck disable=SC2016 # to be expanded by the inner shell
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I NAME sh -c 'told=$(sh "$0" --one "$1" "$2" NAME); printf "%s\n" "$told"' "$0" "$folder" "$limit" | tee "$lines" |
-  grep -v '^[0-9]* passed, ' || true
+  grep -av '^[0-9]* passed, ' || true
 awk '
   /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3 }
   END { printf "%d passed, %d failed, 0 skipped\n", p, f; exit f > 0 || p == 0 }' "$lines"
