@@ -156,8 +156,8 @@ local function settled(files)
 end
 
 --- watch(agent) -> task, under the calling one: reloads when a file of agent.files has changed, and when the task is woken with agent.hangup set.
--- agent: home = task; files = what reload.files gave; reloads = {done=, failed=, last_error=}; site = what run_site gave, or nil; read() -> settings, text of the
--- site file or nil, or nil and a message; apply(settings, declared or nil) -> counts, or nil and a message.
+-- agent: home = task; files = what reload.files gave; reloads = {done=, failed=, last_error=}; site = what run_site gave, or nil;
+-- read() -> settings, text of the site file or nil, or nil and a message; apply(settings, declared or nil) -> counts, or nil and a message.
 function reload.watch(agent)
   return task.spawn(function()
     while true do

@@ -370,8 +370,8 @@ local function summary_line(result, hosts, options)
 end
 
 --- The summary of a round: grouped by type in the order http, tcp, udp, icmp, each target marked `✓ host: 12.34ms`
--- or `✗ host: reason`, `– host: skipped: reason`, `– host: cancelled: reason`. Where several targets of a group are on one host, they are told apart by their
--- names, which are the targets as written where they have no other. On a terminal (options.width) a summary of more than a thousand lists
+-- or `✗ host: reason`, `– host: skipped: reason`, `– host: cancelled: reason`. Where several targets of a group are on one host, they are told apart
+-- by their names, which are the targets as written where they have no other. On a terminal (options.width) a summary of more than a thousand lists
 -- those that did not pass, a thousand at most.
 -- @param results list of results.
 function show.summary(results, options)
