@@ -40,6 +40,8 @@ void wd_addr_set_port(struct wd_addr *addr, uint16_t port) {
 static uint32_t zone_index(const char *zone) {
   uint32_t index = 0;
   size_t len = strspn(zone, "0123456789");
+  // The kernel takes "lo:443" for an old name of lo (an alias), and the port would be lost.
+  if (strchr(zone, ':')) return 0;
   if (len == 0 || zone[len] != '\0') return if_nametoindex(zone);
   if (len > 9) return 0;
   for (; *zone; zone++) index = index * 10 + (uint32_t)(*zone - '0');

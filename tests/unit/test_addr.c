@@ -143,6 +143,7 @@ static void test_refusals(void **state) {
   expect_refused("[host]:80", 80, "in brackets that is not");
   expect_refused("a:b:c", 80, "neither host:port nor an IPv6 address");
   expect_refused("fe80::1%nosuchif0", 80, "names the zone 'nosuchif0'");
+  expect_refused("fe80::1%lo:443", 80, "names the zone 'lo:443'");
   expect_refused("256.1.1.1", 80, "is not an IPv4 address");
   expect_refused("1.2.3:80", 80, "is not an IPv4 address");
   expect_refused("a..b", 80, "empty part");

@@ -102,6 +102,7 @@ static void test_refusals(void **state) {
       {"::1-10.0.0.1", 7, "expected an IPv6 address behind '-'"},
       {"::1-::2-::3", 7, "expected an IPv6 address behind '-'"},
       {"fe80::1-fe80::2%lo", 7, "expected the last address in the zone of the first"},
+      {"fe80::%lo::%-fe80::", 7, "expected a range"},
       {"10.0.0.0/", 7, "expected a prefix length"},
       {"10.0.0.0/+8", 7, "expected a prefix length"},
       {"10.0.0.0/-1", 7, "expected a prefix length"},
