@@ -9,6 +9,8 @@
 
 enum { URL_MAX = 16 * 1024 };
 
+static const char too_long[] = "it is longer than 16 KiB";
+
 // libcurl takes any byte, also an "@" that moves the host when the URL is read again.
 static const char zone_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
@@ -67,11 +69,12 @@ static const char *take_apart(struct wd_url *out, struct wd_arena *arena, CURLU 
   out->path = query ? wd_arena_printf(arena, "%s?%s", path ? path : "/", query) : path;
   out->full = part(url, CURLUPART_URL, CURLU_NO_DEFAULT_PORT | CURLU_PUNYCODE, arena);
   if (!out->full) out->full = part(url, CURLUPART_URL, CURLU_NO_DEFAULT_PORT, arena);
-  return out->host && out->authority && out->path && out->full ? NULL : complaint(CURLUE_OUT_OF_MEMORY);
+  if (!out->host || !out->authority || !out->path || !out->full) return complaint(CURLUE_OUT_OF_MEMORY);
+  return strlen(out->full) > URL_MAX ? too_long : NULL; // a byte may have become three
 }
 
 static const char *parse(struct wd_url *out, struct wd_arena *arena, const char *base, const char *text) {
-  if (strlen(text) > URL_MAX) return "it is longer than 16 KiB";
+  if (strlen(text) > URL_MAX) return too_long;
   CURLU *url = curl_url();
   if (!url) return complaint(CURLUE_OUT_OF_MEMORY);
   CURLUcode rc = base ? curl_url_set(url, CURLUPART_URL, base, 0) : CURLUE_OK;

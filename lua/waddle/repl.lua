@@ -13,6 +13,7 @@ local task = require "waddle.core.task"
 local repl = {}
 
 local PROMPT, MORE = "waddle> ", "     .. "
+local LONGEST_QUESTION = 200 -- for help; the patterns that tell one take cubic time on blanks
 
 --- compile(source, scope) -> function | nil, message, incomplete: a piece of input as an expression
 -- whose values are printed, else as statements; `incomplete` when more lines may complete it.
@@ -63,6 +64,9 @@ end
 --- help(line) -> text | nil where the line is no question for help: "help", "help NAME", "help 'NAME'" and "help('NAME')" are what people
 -- type, Lua or not.
 function repl.help(line)
+  if #line > LONGEST_QUESTION then
+    return nil
+  end
   local name = line:match("^%s*help%s*%(?%s*%)?%s*$") and "" or line:match("^%s*help%s+[\"']?([%w_.]+)[\"']?%s*$")
     or line:match("^%s*help%s*%(?%s*[\"']([%w_.]+)[\"']%s*%)?%s*$")
   if name then

@@ -37,7 +37,7 @@ return function(input)
   check(text, kind)
   address.host_port(text, 1)
   redact.text(text)
-  if mode >= 128 and not text:find(PASSWORD, 1, true) then
+  if mode >= 128 and not text:lower():find(PASSWORD, 1, true) then
     check_secret(mode % 2 == 0 and "http" or "https", text, kind)
   end
 end

@@ -58,6 +58,10 @@ describe("long texts take time that grows with their length, not with its square
     refused("longer than 8192 bytes", quickly(load_json, {udp_targets = {"dns[::1]test@192.0.2.53" .. (":53"):rep(LONG // 3)}}))
   end)
 
+  it("blanks behind the word help", function()
+    assert.is_nil(quickly(repl.help, "help" .. blanks .. "x"))
+  end)
+
   it("what is hidden of a target", function()
     assert.matches("^192%.0%.2%.53", quickly(redact.target, "192.0.2.53" .. (":53"):rep(LONG // 3) .. "?"))
     assert.equal("***@h", quickly(redact.target, "u" .. (":p"):rep(LONG // 2) .. "@h"))

@@ -1,4 +1,5 @@
-// URLs: a name that cannot be written in ASCII costs nothing that stays, and a zone holds nothing that means something in a URL.
+// URLs: a name that cannot be written in ASCII costs nothing that stays, what is written out is no longer than it may be,
+// and a zone holds nothing that means something in a URL.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +40,22 @@ static void test_zones(void **state) {
   wd_arena_free(&arena);
 }
 
+static void test_length(void **state) {
+  enum { BYTES = 6000 };
+  (void)state;
+  struct wd_arena arena = {0};
+  struct wd_url base, url;
+  char text[BYTES + 1] = "/";
+  memset(text + 1, 0xff, BYTES - 1);
+  text[BYTES] = '\0';
+  assert_null(wd_url_parse(&base, &arena, "http://a.test/"));
+  assert_string_equal(wd_url_join(&url, &arena, &base, text), "it is longer than 16 KiB"); // with each byte as %ff
+  text[BYTES / 2] = '\0';
+  assert_null(wd_url_join(&url, &arena, &base, text));
+  wd_arena_free(&arena);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_zones)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_length), cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_zones)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
