@@ -70,6 +70,7 @@ static const char *take_apart(struct wd_url *out, struct wd_arena *arena, CURLU 
   out->full = part(url, CURLUPART_URL, CURLU_NO_DEFAULT_PORT | CURLU_PUNYCODE, arena);
   if (!out->full) out->full = part(url, CURLUPART_URL, CURLU_NO_DEFAULT_PORT, arena);
   if (!out->host || !out->authority || !out->path || !out->full) return complaint(CURLUE_OUT_OF_MEMORY);
+  if (strchr(out->full, '\x7f')) return complaint(CURLUE_MALFORMED_INPUT); // libcurl writes it out as it is, and then does not read it
   return strlen(out->full) > URL_MAX ? too_long : NULL; // a byte may have become three
 }
 

@@ -12,6 +12,8 @@ local text = require "waddle.text"
 local DEVICE = {serial = "s", hostname = "h", os = "Linux", os_version = "6"}
 local SECRET = "h4rd-t0-g3ss"
 
+local OTHERS = 1000 -- bytes of all texts of a result but two, so that the time of long ones is not theirs times twenty
+
 local make = {}
 
 function make.http(next_text)
@@ -53,7 +55,7 @@ return function(input)
   end
   local function next_text()
     at = at + 1
-    return #lines > 0 and lines[(at - 1) % #lines + 1] or ""
+    return #lines > 0 and lines[(at - 1) % #lines + 1]:sub(1, at > 2 and OTHERS or -1) or ""
   end
   local mode = input:byte(1) or 0
   local result = make[KINDS[mode % #KINDS + 1]](next_text)

@@ -50,6 +50,7 @@ static void test_length(void **state) {
   text[BYTES] = '\0';
   assert_null(wd_url_parse(&base, &arena, "http://a.test/"));
   assert_string_equal(wd_url_join(&url, &arena, &base, text), "it is longer than 16 KiB"); // with each byte as %ff
+  assert_non_null(wd_url_join(&url, &arena, &base, "///\x7f/\x7f"));
   text[BYTES / 2] = '\0';
   assert_null(wd_url_join(&url, &arena, &base, text));
   wd_arena_free(&arena);
