@@ -61,15 +61,16 @@ describe("the schedule", function()
   end)
 
   it("with jitter, many targets have all their runs, and nothing else is recorded", function()
-    local list = numbers(output [[
+    local many = os.getenv "WADDLE_GC_STRESS" and 20 or 200 -- a collector that never rests has enough to do with some
+    local list = numbers(output(([[
       local r = start()
-      for i = 1, 200 do
+      for i = 1, MANY do
         add(r, {probe = function() return {success = true} end, name = "t" .. i, jitter = "1s"}, 2)
       end
       finish(r, 60)
-      say("%d %d %d", r.counts.runs, #seen, r.counts.skipped)
-    ]])
-    assert.is_true(list[1] > 200 * 29 and list[1] <= 200 * 30, list[1])
+      print(r.counts.runs, #seen, r.counts.skipped)
+    ]]):gsub("MANY", many)))
+    assert.is_true(list[1] > many * 29 and list[1] <= many * 30, list[1])
     assert.same({list[1], 0}, {list[2], list[3]})
   end)
 

@@ -347,14 +347,14 @@ describe("an agent with a spool", function()
 
   it("uploads a burst in few commits", function()
     local m <close> = assert(manager.start())
-    local targets = {}
-    for i = 1, 400 do
+    local targets, burst = {}, os.getenv "WADDLE_GC_STRESS" and 50 or 400 -- a collector that never rests has enough to do with some
+    for i = 1, burst do
       targets[i] = "127.0.0.1:" .. i
     end
     local begun = task.now()
     local code, _, err = process.run({"agent"}, environment(m, {TCP_TARGETS = table.concat(targets, ",")}))
     assert.equal(1, code, err)
-    assert.equal(400, m.stored)
+    assert.equal(burst, m.stored)
     assert.is_true(task.now() - begun < 15)
   end)
 end)

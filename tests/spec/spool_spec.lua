@@ -168,9 +168,9 @@ describe("a spool", function()
         put(u, 1, {id = "r-" .. i})
       end
     end)
-    u:flush(20)
+    u:flush(60)
     more:join()
-    assert.equal(0, u:flush(20))
+    assert.equal(0, u:flush(60))
     assert.equal(1550, m.stored)
     local seen, again = {}, 0
     for _, row in ipairs(m.rows) do
