@@ -26,7 +26,7 @@ local function shaped(script)
   if code == 77 or err:find "unshare failed" then
     spec.skip("no shaper in a network of our own: " .. err)
   end
-  assert.same({0, ""}, {code, err})
+  assert.equal(0, code, err)
   return json.decode(out)
 end
 
