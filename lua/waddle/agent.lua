@@ -7,13 +7,14 @@ local config = require "waddle.config"
 local confine = require "waddle.confine"
 local core = require "waddle.core"
 local device = require "waddle.device"
-local json = require "waddle.json"
 local pipeline = require "waddle.pipeline"
+local json = require "waddle.json"
 local redact = require "waddle.redact"
 local reload = require "waddle.reload"
 local runner = require "waddle.runner"
 local show = require "waddle.show"
 local site = require "waddle.site"
+local swap = require "waddle.swap"
 local sys = require "waddle.core.sys"
 local task = require "waddle.core.task"
 
@@ -349,7 +350,7 @@ local FIXED = {MANAGER_URL = "manager_url", ["the credentials"] = "auth", ["the 
 
 local function warn_of_fixed(old, new)
   for what, field in pairs(FIXED) do
-    if json.encode {old[field]} ~= json.encode {new[field]} then
+    if not swap.same(old[field], new[field]) then
       log("warning", "reload: %s changed: that needs a restart", what)
     end
   end

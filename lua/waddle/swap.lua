@@ -27,6 +27,11 @@ local function equal(a, b, depth)
   return true
 end
 
+--- same(a, b) -> whether two values are the same data.
+function swap.same(a, b)
+  return equal(a, b, 0)
+end
+
 -- What a target is, without where it was declared. Settings in rows lack the name.
 local function is_same(a, b)
   for _, key in ipairs {"probe", "target", "name", "host", "port", "test_type"} do
@@ -38,7 +43,7 @@ local function is_same(a, b)
   for key, value in next, b.settings do
     settings[key] = key ~= "name" and value or nil
   end
-  return equal(a.args, b.args, 0) and equal(a.settings, settings, 0)
+  return swap.same(a.args, b.args) and swap.same(a.settings, settings)
 end
 
 -- By name, the numbers of the targets that run, the first one last.
@@ -108,10 +113,10 @@ function swap.apply(self, targets, read)
     local before, i = self.rows[id], of[id]
     local was = before and self.plans[id]
     local after = i and targets[i].target or before
-    local same = was and i and is_same(before, after) and equal(was, planned[i], 0)
+    local same = was and i and is_same(before, after) and swap.same(was, planned[i])
     list[id] = after
     plans[id] = i and planned[i] or nil
-    keep[id] = was and i and equal(was.spec, planned[i].spec, 0) or nil
+    keep[id] = was and i and swap.same(was.spec, planned[i].spec) or nil
     local count = not i and (was and "removed") or i and (not was and "added" or same and "kept" or "changed")
     if count then
       counts[count] = counts[count] + 1

@@ -5,6 +5,7 @@ local json = require "waddle.json"
 local program = require "tests.support.program"
 local spec = require "tests.support.spec"
 
+local BUSY_MS = 20 -- a host's real delay where the machine has other things to do
 local SETTLED_MS = 1 -- the hosts answer at once, the shaper keeps packets for up to 170 ms
 
 -- What the script returns, run before the shaper. `targets` are 1,000 of its hosts.
@@ -26,7 +27,7 @@ local function shaped(script)
   if code == 77 or err:find "unshare failed" then
     spec.skip("no shaper in a network of our own: " .. err)
   end
-  assert.equal(0, code, err)
+  assert.same({0, ""}, {code, (err:gsub("[^\n]* WARNING loop: held for over a second by [^\n]*\n", ""))}) -- a slow build may be held
   return json.decode(out)
 end
 
@@ -38,14 +39,14 @@ local function percentiles(rtts)
     sorted[#sorted + 1] = rtt
   end
   table.sort(sorted)
-  return sorted[#sorted // 2], sorted[#sorted - #sorted // 100]
+  return sorted[#sorted // 2], sorted[#sorted - #sorted // 100], sorted[#sorted]
 end
 
 -- All were answered, and none of the time in the queue is in the figures.
 local function hold_exact(rtts, quality)
   local median, most = percentiles(rtts)
   assert.equal("kernel", quality.timestamp_source)
-  assert.is_true(median < SETTLED_MS and most < 20, ("half within %g ms, 99 of 100 within %g ms"):format(median, most))
+  assert.is_true(median < SETTLED_MS and most < BUSY_MS, ("half within %g ms, 99 of 100 within %g ms"):format(median, most))
 end
 
 describe("a packet that waits in a queue of the device", function()
@@ -77,8 +78,9 @@ describe("a packet that waits in a queue of the device", function()
       local r = icmp.sweep(targets, {stamps = "lean", rate = 10000})
       return {rtt_ms = r.rtt_ms, quality = r.quality}
     ]]
-    local median, most = percentiles(r.rtt_ms) -- one in a hundred may be a real delay of a busy machine
-    assert.is_true(median < 3 and most < r.quality.uncertainty_ms + SETTLED_MS, ("%g, %g of %g"):format(median, most, r.quality.uncertainty_ms))
+    local median, most, worst = percentiles(r.rtt_ms)
+    local off = r.quality.uncertainty_ms
+    assert.is_true(median < 3 and most < off + SETTLED_MS and worst < off + BUSY_MS, ("%g, %g, %g of %g"):format(median, most, worst, off))
   end)
 
   it("is no loss of the target's when it has not left in time", function()
