@@ -111,6 +111,7 @@ local function swap(agent)
     agent.site.close()
   end
   agent.site = new
+  sys.trim() -- what the reading of many targets left behind is large
   return counts
 end
 
