@@ -11,6 +11,7 @@ local json = require "waddle.json"
 local pipeline = require "waddle.pipeline"
 local redact = require "waddle.redact"
 local reload = require "waddle.reload"
+local rows = require "waddle.rows"
 local runner = require "waddle.runner"
 local show = require "waddle.show"
 local site = require "waddle.site"
@@ -182,13 +183,13 @@ local NOTHING = {targets = {}, limits = {}, transforms = {}, sinks = {}, uploade
 
 -- The configured targets, and those of the site that are of a type that runs (a probe function is of no type).
 local function wanted_targets(settings, declared)
-  local wanted = {}
+  local wanted = rows.new()
   for _, target in ipairs(settings.targets) do
-    wanted[#wanted + 1] = {target = target, every = settings.period}
+    wanted[#wanted + 1] = target
   end
   for _, target in ipairs(declared.targets) do
     if not target.test_type or settings.types[target.test_type] then
-      wanted[#wanted + 1] = {target = target, every = settings.period}
+      wanted[#wanted + 1] = target
     end
   end
   return wanted
@@ -208,10 +209,10 @@ end
 local function build_runner(state, settings, declared)
   state.own_sinks = {site.put_into(state.uploader)}
   state.runner = runner.new(runner_options(state, settings, declared))
-  for _, wanted in ipairs(wanted_targets(settings, declared)) do
-    local added, message = state.runner:add(wanted.target, wanted.every)
+  for _, target in ipairs(wanted_targets(settings, declared)) do
+    local added, message = state.runner:add(target, settings.period)
     if not added then
-      return nil, ("%s: target %s: %s"):format(wanted.target.place or settings.site, wanted.target.target, message)
+      return nil, ("%s: target %s: %s"):format(target.place or settings.site, target.target, message)
     end
   end
   settings.targets = nil -- the runner has them
@@ -362,7 +363,7 @@ local function watch_configuration(state, input, settings)
   state.apply = function(new, declared)
     declared = declared or NOTHING
     local options = runner_options(state, new, declared)
-    options.targets = wanted_targets(new, declared)
+    options.targets, options.every = wanted_targets(new, declared), new.period
     local counts, message = state.runner:reload(options)
     if counts then
       warn_of_fixed(settings, new)

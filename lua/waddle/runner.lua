@@ -417,10 +417,10 @@ function methods:stop()
   end
 end
 
---- reload{targets={{target=, every=}...}, transforms=, sinks=, on_change=, concurrency=, concurrency_per_host=} -> how many were kept, changed, added and
+--- reload{targets=list of waddle.rows, every=, transforms=, sinks=, on_change=, concurrency=, concurrency_per_host=} -> how many were kept, changed, added and
 -- removed (waddle.swap), or nil and a message when one of the targets is wrong: then all is as it was. While forever() runs.
 function methods:reload(opts)
-  local counts, message = swap.apply(self, opts.targets, runner.read)
+  local counts, message = swap.apply(self, opts.targets, opts.every, runner.read)
   if not counts then
     return nil, message
   end

@@ -32,18 +32,14 @@ function swap.same(a, b)
   return equal(a, b, 0)
 end
 
--- What a target is, without where it was declared. Settings in rows lack the name.
+-- What a target is, without where it was declared.
 local function is_same(a, b)
   for _, key in ipairs {"probe", "target", "name", "host", "port", "test_type"} do
     if a[key] ~= b[key] then
       return false
     end
   end
-  local settings = {}
-  for key, value in next, b.settings do
-    settings[key] = key ~= "name" and value or nil
-  end
-  return swap.same(a.args, b.args) and swap.same(a.settings, settings)
+  return swap.same(a.args, b.args) and swap.same(a.settings, b.settings)
 end
 
 -- By name, the numbers of the targets that run, the first one last.
@@ -73,8 +69,8 @@ end
 -- Which number each of the new targets has; numbers beyond the last one are new.
 local function number(self, targets)
   local by_name, free, last, ids, of = numbers_by_name(self), free_numbers(self), #self.rows, {}, {}
-  for i, entry in ipairs(targets) do
-    local known = by_name[entry.target.name]
+  for i, target in ipairs(targets) do
+    local known = by_name[target.name]
     ids[i] = known and table.remove(known)
   end
   for i = 1, #targets do
@@ -87,23 +83,28 @@ local function number(self, targets)
   return of, last
 end
 
--- plan_all(targets, read) -> plans | nil, message: what each of {target=, every=} says about when it runs (`read` is runner.read).
-local function plan_all(targets, read)
-  local plans = {}
-  for i, entry in ipairs(targets) do
-    local plan, message = read(entry.target, entry.every)
+-- What each target says about when it runs; those with the same settings share it. nil and a message when one is wrong.
+local function plan_all(targets, every, read)
+  local plans, by_settings = {}, {}
+  for i, target in ipairs(targets) do
+    local plan, message = by_settings[target.settings], nil
     if not plan then
-      return nil, ("%s: target %s: %s"):format(entry.target.place or "?", entry.target.target, message)
+      plan, message = read(target, every)
+      by_settings[target.settings] = plan
+    end
+    if not plan then
+      return nil, ("%s: target %s: %s"):format(target.place or "?", target.target, message)
     end
     plans[i] = plan
   end
   return plans
 end
 
---- swap.apply(runner, {{target=, every=}...}, read) -> {kept=, changed=, added=, removed=, started={number...}} | nil, message. `read` is
--- runner.read. `started` are those without a schedule that are new or other than they were: they are to run once.
-function swap.apply(self, targets, read)
-  local planned, message = plan_all(targets, read)
+--- swap.apply(runner, targets, every, read) -> {kept=, changed=, added=, removed=, started={number...}} | nil, message. `targets` is a list of
+-- waddle.rows, `every` what their settings lack, `read` runner.read. `started` are those without a schedule that are new or other than they were: they
+-- are to run once.
+function swap.apply(self, targets, every, read)
+  local planned, message = plan_all(targets, every, read)
   if not planned then
     return nil, message
   end
@@ -112,7 +113,7 @@ function swap.apply(self, targets, read)
   for id = 1, last do
     local before, i = self.rows[id], of[id]
     local was = before and self.plans[id]
-    local after = i and targets[i].target or before
+    local after = i and targets[i] or before
     local same = was and i and is_same(before, after) and swap.same(was, planned[i])
     list[id] = after
     plans[id] = i and planned[i] or nil
