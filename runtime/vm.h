@@ -27,7 +27,8 @@ struct wd_vm {
   unsigned live_count, waiting;
   uint64_t spawned, resumes, passes;
   int exit_code;            // asked for by sys.exit, -1 = not asked
-  bool gc_stress;           // WADDLE_GC_STRESS: collect before every resume
+  bool gc_stress;           // WADDLE_GC_STRESS: collect before resumes, for a quarter of the time
+  wd_ns gc_next;            // then: not before
   volatile sig_atomic_t interrupt; // signal number that must end the script, 0 = none
   volatile sig_atomic_t breaking;  // the running task is a foreground one and must end, but not the script
 };

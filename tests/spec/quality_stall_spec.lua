@@ -176,15 +176,25 @@ describe("a stall of our own", function()
     end
   end
 
-  -- Whether the last run of each list is in the midst of the 30 ms that it takes, so that none ends in this pass of the loop.
-  local function all_in_flight(lists)
-    for _, runs in ipairs(lists) do
-      local for_s = task.now() - runs[#runs].began
-      if #runs < 4 or for_s < 0.005 or for_s > 0.025 then
-        return false
-      end
+  -- Waits until the last run of each list is in the midst of the 30 ms that it takes: its packet has left, and it does not end in this pass of
+  -- the loop.
+  local function until_all_in_flight(lists)
+    local passes = {}
+    local function is_in_flight(runs)
+      local run = runs[#runs]
+      local for_s = task.now() - run.began
+      passes[run] = (passes[run] or 0) + 1
+      return #runs >= 4 and passes[run] > FEW and for_s > 0.005 and for_s < 0.025
     end
-    return true
+    local deadline = task.now() + 10
+    repeat
+      task.sleep(0)
+      local all = true
+      for _, runs in ipairs(lists) do
+        all = is_in_flight(runs) and all
+      end
+      assert(task.now() < deadline, "the probes were never in flight together")
+    until all
   end
 
   -- The one run of these that was under way during the stall from `from` to `to`, by its own word and by the times.
@@ -210,8 +220,7 @@ describe("a stall of our own", function()
         task.spawn(keep_probing, queries, function() return dns.query("a.test", {server = "10.77.20.2"}) end),
         task.spawn(keep_probing, requests, function() return http.get(url) end),
       }
-      task.sleep(0)
-      spec.eventually(function() return all_in_flight(lists) end)
+      until_all_in_flight(lists)
       from = task.now()
       stall()
       to = task.now()
