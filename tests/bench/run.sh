@@ -72,12 +72,13 @@ if [ -n "${BENCH_NETNS:-}" ]; then
   fi
 fi
 
+mkdir "$work/nginx" # which nginx gives to its own user
 cat >"$work/nginx.conf" <<TEXT
 daemon off; master_process off; pid $work/nginx.pid; error_log stderr crit;
 events { worker_connections 8192; }
 http {
   access_log off;
-  client_body_temp_path $work; proxy_temp_path $work; fastcgi_temp_path $work; uwsgi_temp_path $work; scgi_temp_path $work;
+  client_body_temp_path $work/nginx; proxy_temp_path $work/nginx; fastcgi_temp_path $work/nginx; uwsgi_temp_path $work/nginx; scgi_temp_path $work/nginx;
   server { listen 127.0.0.1:8080 backlog=4096; location / { return 200 "ok\n"; } }
 }
 TEXT
