@@ -49,9 +49,6 @@ local STARTERS = {
 
 -- How `probes` probes at once in a process with at most `limit` descriptors ended: {success=, wrong= (a result that says what it must not), NAME of error=}.
 local function outcome(kind, probes, limit)
-  if os.getenv "WADDLE_GC_STRESS" then
-    spec.skip("a collector that hardly rests takes minutes over thousands of tasks")
-  end
   local server = assert(STARTERS[kind]())
   local status, out, err = program.run({"-e", TALLY .. PROBES[kind], tostring(probes), tostring(server.port)}, ("ulimit -n %d && "):format(limit), 100)
   server:close()
