@@ -9,6 +9,7 @@
 #include "runtime/clock.h"
 #include "runtime/icmp_error.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/route.h"
 
 enum { FOREIGN_MOST = 64 }; // messages on one TCP connection that answer something else
@@ -68,6 +69,7 @@ static void read_stream(struct wd_dns_try *t) {
       return;
     }
     t->got += (size_t)n;
+    wd_policy_charge(0, (size_t)n);
     if (t->got == sizeof(t->head) && head) {
       len = (size_t)t->head[0] << 8 | t->head[1];
       t->body = wd_arena_alloc(t->arena, len);
@@ -93,6 +95,7 @@ static void write_stream(struct wd_dns_try *t) {
     return;
   }
   if (n > 0) t->written += (size_t)n;
+  if (n > 0) wd_policy_charge(0, (size_t)n);
   if (t->written == t->query.tcp_len) wd_watch_set(&t->watch, EPOLLIN);
 }
 
@@ -122,7 +125,7 @@ static int begin_stream(struct wd_dns_try *t, int fd) {
   t->sent = wd_clock_real();
   t->watch.on_event = on_stream;
   wd_icmp_hear(fd, wd_addr_family(&t->server), true);
-  if (connect(fd, &t->server.sa, wd_addr_len(&t->server)) == 0 || errno == EINPROGRESS) return 0;
+  if (wd_policy_connect(fd, &t->server.sa, wd_addr_len(&t->server)) == 0 || errno == EINPROGRESS) return 0;
   return errno;
 }
 

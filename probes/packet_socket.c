@@ -12,6 +12,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/random.h"
 #include "runtime/route.h"
 
@@ -221,13 +222,15 @@ static void fill(const struct wd_packet_socket *s, struct msghdr *h, struct cont
   if (stamps == STAMPS_NAMED) add_control(h, SOL_SOCKET, OPT_ID_CMSG, m->id);
 }
 
-// Builds messages from what there is to pull, and whose answers find room; their number.
-static unsigned build(struct wd_packet_socket *s) {
+// Builds at most so many messages from what there is to pull, and whose answers find room; their number. Where the first is to somebody whom
+// the policy denies, it is the only one.
+static unsigned build(struct wd_packet_socket *s, unsigned most) {
   unsigned n = 0;
   size_t used = 0, answers = s->unread;
-  for (; n < WD_PACKET_BATCH && (n == 0 || answers < s->room / 2); n++) {
+  for (; n < most && (n == 0 || answers < s->room / 2); n++) {
     messages[n] = (struct wd_packet_message){.ttl = -1, .tos = -1};
     if (!s->proto->pull(s, n, &messages[n], scratch + used, SCRATCH - used)) break;
+    if (n > 0 && !wd_policy_allows(messages[n].to)) break;
     controls[n].data = (struct iovec){.iov_base = scratch + used, .iov_len = messages[n].len};
     used += messages[n].len;
     answers += footprint(messages[n].len);
@@ -255,11 +258,28 @@ static void recount(struct wd_packet_socket *s) {
   s->counted = 0;
 }
 
+enum { IP4_HEADER = 20, IP6_HEADER = 40, UDP_HEADER = 8 };
+
+// Counts the first `n` messages, which were sent, against what the policy allows: with their headers of IP and ICMP or UDP.
+static void charge(const struct wd_packet_socket *s, unsigned n) {
+  size_t bytes = n * (size_t)((s->family == AF_INET6 ? IP6_HEADER : IP4_HEADER) + (s->kind == WD_PACKET_UDP ? UDP_HEADER : 0));
+  for (unsigned i = 0; i < n; i++) bytes += messages[i].len;
+  wd_policy_charge(n, bytes);
+}
+
 bool wd_packet_flush(struct wd_packet_socket *s) {
   int64_t again = WD_NONE; // the id of a packet that was refused once
   while (wd_packet_socket_is_open(s)) {
-    unsigned n = build(s);
+    unsigned room = wd_policy_room(WD_PACKET_BATCH), n = build(s, room > 0 ? room : 1);
     if (n == 0) return false;
+    if (!wd_policy_allows(messages[0].to)) {
+      s->proto->refused(s, WD_POLICY_DENIED, 0);
+      continue;
+    }
+    if (room == 0) {
+      wd_loop_arm(s->watch.loop, &s->flush, wd_policy_wait());
+      return true;
+    }
     if (s->unread >= s->room / 2) {
       wd_packet_receive(s, EPOLLIN);
       continue;
@@ -270,6 +290,7 @@ bool wd_packet_flush(struct wd_packet_socket *s) {
     if (r > 0) {
       stamps_tried = stamps_tried || messages[0].stamp;
       count(s, (unsigned)r);
+      charge(s, (unsigned)r);
       for (int i = 0; i < r; i++) s->unread += footprint(messages[i].len);
       s->proto->left(s, (unsigned)r, before, after);
     }

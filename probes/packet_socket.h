@@ -110,6 +110,9 @@ static inline bool wd_packet_socket_is_open(const struct wd_packet_socket *s) {
 static inline bool wd_packet_socket_is_queueing(const struct wd_packet_socket *s) {
   return s->stamps_due > 0;
 }
+// What is said of a packet that was given up before the kernel took it.
+#define WD_PACKET_NOT_SENT "it could not be sent in time: this machine's send queue is full, or what the sandbox may send is used up"
+
 #define WD_PACKET_NOT_LEFT "it may not have left in time: packets wait in a queue of this machine's network device"
 
 // Sends all there is to pull, in the next pass: what others of this pass add leaves in the same batch.

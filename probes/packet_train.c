@@ -155,7 +155,7 @@ static void expire(struct wd_timer *timer) {
     t->lingering--;
   } else {
     t->cls->forget(p);
-    fail(p, WD_E_LOCAL, "it could not be sent in time: this machine's send queue is full", NULL, 0);
+    fail(p, WD_E_LOCAL, WD_PACKET_NOT_SENT, NULL, 0);
   }
   finish_if_known(t);
 }

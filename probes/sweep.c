@@ -9,6 +9,7 @@
 #include "runtime/arena.h"
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/probe.h"
 #include "runtime/random.h"
 
@@ -140,7 +141,7 @@ static void give_up_if_stuck(struct wd_sweep *s) {
   wd_ns now = clock_of(s);
   if (s->stuck_since == 0) s->stuck_since = now;
   if (now - s->stuck_since < s->opts.timeout) return;
-  wd_sweep_fail(s, s->batch[0].slot, WD_E_LOCAL, "it could not be sent in time: this machine's send queue is full");
+  wd_sweep_fail(s, s->batch[0].slot, WD_E_LOCAL, WD_PACKET_NOT_SENT);
   take_off(s, 1);
   s->full = false;
 }
@@ -336,6 +337,8 @@ enum wd_err wd_sweep_start(struct wd_sweep *s) {
   bool some = wd_packet_socket_is_open(&s->sockets[0]) || wd_packet_socket_is_open(&s->sockets[1]);
   if (!some && (v4 || v6)) return v4 ? v4 : v6;
   skip_off(s);
+  double most = wd_policy_packets();
+  if (most > 0 && !(s->opts.rate <= most)) s->opts.rate = most;
   s->ahead = wd_clock_real() - wd_clock_now();
   if (!wd_clock_is_virtual()) s->ahead = 0;
   s->paced_from = s->round_due = clock_of(s);

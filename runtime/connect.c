@@ -10,6 +10,7 @@
 #include "runtime/clock.h"
 #include "runtime/icmp_error.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/route.h"
 #include "runtime/text.h"
 
@@ -169,8 +170,9 @@ static bool launch(struct wd_connect_attempt *a) {
     a->err = wd_route_bind(fd, family, c->opts->source, a->detail, sizeof(a->detail));
     a->weight = OF_ADDRESS;
   }
+  wd_policy_pace(fd);
   a->began = wd_clock_real();
-  if (!a->err && connect(fd, &a->to.sa, wd_addr_len(&a->to)) < 0 && errno != EINPROGRESS) fail_local(a, errno);
+  if (!a->err && wd_policy_connect(fd, &a->to.sa, wd_addr_len(&a->to)) < 0 && errno != EINPROGRESS) fail_local(a, errno);
   int rc = a->err ? 0 : wd_watch_start(c->loop, &a->watch, fd, EPOLLOUT);
   if (rc < 0) fail_local(a, -rc);
   if (a->err) close(fd);

@@ -13,6 +13,7 @@
 
 #include "runtime/addr.h"
 #include "runtime/log.h"
+#include "runtime/policy.h"
 #include "runtime/watch.h"
 
 enum { SILENCE_S = 30, REQUEST_MEMORY = 32768, QUEUE_MOST = 4096, IN_VAIN_MOST = 8 };
@@ -246,6 +247,10 @@ __attribute__((format(printf, 2, 0))) static void on_message(void *cls, const ch
 
 // A listening socket, or -1 with the reason in `error`.
 static int listen_on(const struct wd_addr *addr, char *error, size_t room) {
+  if (!wd_policy_may_listen()) {
+    snprintf(error, room, "the sandbox does not allow to listen");
+    return -1;
+  }
   int on = 1, fd = socket(wd_addr_family(addr), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
   if (ok && wd_addr_family(addr) == AF_INET6) ok = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0;

@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "probes/icmp_socket.h"
 #include "runtime/confine.h"
 #include "runtime/lua_modules.h"
+#include "runtime/policy.h"
 #include "runtime/task.h"
 
 enum { MOST_PATHS = 64 };
@@ -89,10 +91,33 @@ static int l_hide_variable(lua_State *L) {
   return 0;
 }
 
+// policy({network, ...}, packets, bytes, listen): begins the policy of runtime/policy.h; rates a second, 0 for none.
+static int l_policy(lua_State *L) {
+  char error[300];
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_Unsigned n = lua_rawlen(L, 1);
+  bool ok = true;
+  for (lua_Unsigned i = 1; ok && i <= n; i++) {
+    lua_rawgeti(L, 1, (lua_Integer)i);
+    ok = wd_policy_allow(luaL_checkstring(L, -1), error, sizeof(error));
+    lua_pop(L, 1);
+  }
+  if (ok && !wd_policy_begin(luaL_checknumber(L, 2), luaL_checknumber(L, 3), lua_toboolean(L, 4))) {
+    snprintf(error, sizeof(error), "the policy has begun");
+    ok = false;
+  }
+  lua_pushboolean(L, ok);
+  if (ok) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, error);
+  return 2;
+}
+
 int wd_open_confine(lua_State *L) {
   static const luaL_Reg functions[] = {{"capabilities", l_capabilities}, {"no_new_privs", l_no_new_privs},   {"no_dump", l_no_dump},
                                        {"seccomp", l_seccomp},           {"landlock", l_landlock},           {"open_icmp", l_open_icmp},
-                                       {"hide_argument", l_hide_argument}, {"hide_variable", l_hide_variable}, {NULL, NULL}};
+                                       {"hide_argument", l_hide_argument}, {"hide_variable", l_hide_variable}, {"policy", l_policy},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

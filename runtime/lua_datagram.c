@@ -7,6 +7,7 @@
 
 #include "runtime/addr.h"
 #include "runtime/lua_modules.h"
+#include "runtime/policy.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
 #include "runtime/watch.h"
@@ -78,6 +79,7 @@ static int l_open(lua_State *L) {
   struct datagram *d = lua_newuserdatauv(L, sizeof(*d), 0);
   *d = (struct datagram){.loop = wd_vm_of(L)->loop, .watch = {.fd = -1, .on_event = on_event}};
   luaL_setmetatable(L, metatable);
+  if (!wd_policy_may_listen()) return fail(L, -1, WD_POLICY_DENIED);
   int on = 1, fd = socket(wd_addr_family(&addr), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(L, fd, errno);
   if (wd_addr_family(&addr) == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
@@ -142,6 +144,9 @@ static int l_send(lua_State *L) {
   luaL_argcheck(L, port >= 1 && port <= 65535, 4, "expected a port from 1 to 65535");
   if (!wd_addr_parse(&to, luaL_checkstring(L, 3), (uint16_t)port)) return luaL_argerror(L, 3, "expected an IP address");
   if (!wd_watch_active(&d->watch)) return fail(L, -1, EBADF);
+  if (!wd_policy_allows(&to)) return fail(L, -1, WD_POLICY_DENIED);
+  if (wd_policy_room(1) == 0) return fail(L, -1, ENOBUFS); // as a full buffer
+  wd_policy_charge(1, n);
   if (sendto(d->watch.fd, bytes, n, MSG_NOSIGNAL, &to.sa, wd_addr_len(&to)) < 0) return fail(L, -1, errno);
   lua_pushboolean(L, 1);
   return 1;

@@ -13,6 +13,7 @@
 #include "runtime/lua_conn.h"
 #include "runtime/lua_modules.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
 #include "runtime/tls.h"
@@ -129,6 +130,7 @@ static int l_tcp(lua_State *L) {
       return 2;
     }
   }
+  if (!wd_policy_may_listen()) return fail(L, -1, WD_POLICY_DENIED);
   int on = 1, fd = socket(wd_addr_family(&addr), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(L, fd, errno);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -166,6 +168,7 @@ static int l_unix(lua_State *L) {
   lua_Integer mode = luaL_checkinteger(L, 2), most = luaL_checkinteger(L, 3);
   struct listener *l = new_listener(L, most);
   struct stat st;
+  if (!wd_policy_may_dial_unix()) return fail(L, -1, WD_POLICY_DENIED);
   if (lstat(un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode)) {
     if (!left_over(&un)) return fail(L, -1, EADDRINUSE);
     unlink(un.sun_path);
@@ -241,6 +244,7 @@ static int l_dial_unix(lua_State *L) {
   struct sockaddr_un un;
   check_path(L, &un);
   struct wd_conn *c = wd_lua_conn_push(L, 1);
+  if (!wd_policy_may_dial_unix()) return fail(L, -1, WD_POLICY_DENIED);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un))) return fail(L, fd, errno);
   int rc = wd_conn_open(c, wd_vm_of(L)->loop, fd);

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "policy.h"
+
 struct word {
   int err;
   enum wd_err name;
@@ -19,6 +21,7 @@ static const struct word local_words[] = {
     {EACCES, WD_E_PERMISSION,
      "this machine does not permit it (missing capability, a prohibiting route, or a broadcast address)"},
     {EPERM, WD_E_PERMISSION, "this machine does not permit it (a firewall rule or a missing capability)"},
+    {WD_POLICY_DENIED, WD_E_PERMISSION, "the sandbox does not allow this destination; --allow-net NETWORK[:PORT] allows one"},
     {EMSGSIZE, WD_E_MESSAGE_TOO_BIG, "larger than the path of this machine allows"},
 };
 

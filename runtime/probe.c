@@ -10,6 +10,7 @@
 #include "runtime/addr.h"
 #include "runtime/clock.h"
 #include "runtime/clock_state.h"
+#include "runtime/policy.h"
 #include "runtime/reader.h"
 #include "runtime/task.h"
 #include "runtime/throttle.h"
@@ -68,13 +69,14 @@ static struct wd_probe_op *of(struct wd_op *op) {
 
 static void stop(struct wd_op *op) {
   struct wd_probe_op *p = of(op);
-  if (p->probe && p->probe->stop && op->started) p->probe->stop(p);
+  wd_timer_stop(&op->loop->timers, &p->hold);
+  if (p->probe && p->probe->stop && p->begun) p->probe->stop(p);
 }
 
 static void destroy(struct wd_op *op) {
   struct wd_probe_op *p = of(op);
   if (op->started) wd_probe_count.under_way--;
-  if (p->probe && p->probe->destroy && op->started) p->probe->destroy(p);
+  if (p->probe && p->probe->destroy && p->begun) p->probe->destroy(p);
   wd_arena_free(&p->arena);
 }
 
@@ -226,6 +228,25 @@ static int k_result(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
+static void begin(struct wd_probe_op *p) {
+  wd_policy_admitted();
+  p->begun = true;
+  p->started_us = wd_clock_wall_us();
+  p->op.started = wd_clock_now();
+  if (!p->probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
+  p->probe->start(p);
+  if (!p->probe->own_timeout) wd_probe_give_back(p); // what it prepared took our time
+}
+
+static void on_hold(struct wd_timer *t) {
+  struct wd_probe_op *p = WD_CONTAINER(t, struct wd_probe_op, hold);
+  wd_ns more = wd_policy_wait_bytes();
+  if (more > 0)
+    wd_loop_arm(p->op.loop, &p->hold, more);
+  else
+    begin(p);
+}
+
 int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   wd_task_check(L, probe->name);
   int positional, opts = options_at(L, probe, &positional);
@@ -233,14 +254,16 @@ int wd_probe_call(lua_State *L, const struct wd_probe *probe) {
   read_arguments(L, p, opts, positional);   // expectation at 4
   wd_budget_sockets(L, (int64_t)wd_probe_count.under_way);
   wd_desc_clear(probe->result, (char *)p + probe->result_at);
-  p->started_us = wd_clock_wall_us();
   wd_op_wait(L, &p->op);
   wd_throttle_look(p->op.started);
   wd_probe_count.started++;
   wd_probe_count.under_way++;
-  if (!probe->own_timeout) wd_op_deadline(&p->op, wd_probe_opts(p)->timeout);
-  probe->start(p);
-  if (!probe->own_timeout) wd_probe_give_back(p); // what it prepared took our time
+  wd_ns hold = wd_policy_admit();
+  p->hold.fire = on_hold;
+  if (hold > 0)
+    wd_loop_arm(p->op.loop, &p->hold, hold);
+  else
+    begin(p);
   return lua_yieldk(L, 0, (lua_KContext)p, k_result);
 }
 

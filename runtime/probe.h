@@ -119,6 +119,8 @@ struct wd_probe_op {
   const struct wd_probe *probe;
   struct wd_arena arena; // options, result strings and lists
   int64_t started_us;    // wall clock
+  struct wd_timer hold;  // until the policy has room for what it sends; not begun before
+  bool begun;
   struct wd_quality quality; // of a probe that says nothing of its figure
 };
 

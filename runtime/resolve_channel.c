@@ -194,7 +194,7 @@ static int open_ares(struct wd_channel *c) {
     c->ares = NULL;
     return rc;
   }
-  wd_resolve_sockets(c->ares, &c->last_empty);
+  wd_resolve_sockets(c->ares, named, &c->last_empty);
   c->servers = count_servers(c->ares);
   return rc;
 }

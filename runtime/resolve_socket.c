@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "runtime/policy.h"
 #include "runtime/resolve_socket.h"
 
 static ares_socket_t on_open(int family, int type, int protocol, void *data) {
@@ -25,6 +26,12 @@ static int on_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_
   return connect(fd, to, len);
 }
 
+// To a server that a script has named.
+static int on_connect_named(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *data) {
+  (void)data;
+  return wd_policy_connect(fd, to, len);
+}
+
 static ares_ssize_t on_receive(ares_socket_t fd, void *bytes, size_t room, int flags, struct sockaddr *from, ares_socklen_t *len, void *data) {
   bool *last_empty = data;
   ssize_t n = recvfrom(fd, bytes, room, flags, from, len);
@@ -37,6 +44,7 @@ static ares_ssize_t on_send(ares_socket_t fd, const struct iovec *parts, int cou
   struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
   int type = 0;
   socklen_t len = sizeof(type);
+  for (int i = 0; i < count; i++) wd_policy_charge(i == 0, parts[i].iov_len);
   ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
   if (n >= 0 || errno != ECONNREFUSED) return n;
   getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
@@ -45,13 +53,14 @@ static ares_ssize_t on_send(ares_socket_t fd, const struct iovec *parts, int cou
   return -1;
 }
 
-void wd_resolve_sockets(ares_channel ares, bool *last_empty) {
-  static const struct ares_socket_functions functions = {
+void wd_resolve_sockets(ares_channel ares, bool named, bool *last_empty) {
+  static struct ares_socket_functions functions[2];
+  functions[named] = (struct ares_socket_functions){
     .asocket = on_open,
     .aclose = on_close,
-    .aconnect = on_connect,
+    .aconnect = named ? on_connect_named : on_connect,
     .arecvfrom = on_receive,
     .asendv = on_send,
   };
-  ares_set_socket_functions(ares, &functions, last_empty);
+  ares_set_socket_functions(ares, &functions[named], last_empty);
 }

@@ -5,4 +5,5 @@
 #include <ares.h>
 
 // `last_empty` (owned by the channel) is set false by a read that gave something, true by one that found nothing more or failed.
-void wd_resolve_sockets(ares_channel ares, bool *last_empty);
+// `named`: its servers are not the system's, so a policy has to allow them.
+void wd_resolve_sockets(ares_channel ares, bool named, bool *last_empty);

@@ -9,6 +9,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/text.h"
 
 #define T struct wd_stream_tcp
@@ -215,7 +216,7 @@ static enum wd_stream_io after_tls(struct wd_stream *s, enum wd_tls_step step) {
   return fail(s, err == WD_E_TLS_HANDSHAKE ? WD_E_PROTOCOL : err, detail); // the handshake is long over
 }
 
-enum wd_stream_io wd_stream_read(struct wd_stream *s, void *bytes, size_t room, size_t *got) {
+static enum wd_stream_io read_some(struct wd_stream *s, void *bytes, size_t room, size_t *got) {
   *got = 0;
   use(s);
   if (s->tls) return after_tls(s, wd_tls_read(s->tls, bytes, room, got));
@@ -230,7 +231,7 @@ enum wd_stream_io wd_stream_read(struct wd_stream *s, void *bytes, size_t room, 
   return fail(s, wd_neterr_remote(errno), wd_neterr_detail_remote(errno));
 }
 
-enum wd_stream_io wd_stream_write(struct wd_stream *s, const void *bytes, size_t len, size_t *put) {
+static enum wd_stream_io write_some(struct wd_stream *s, const void *bytes, size_t len, size_t *put) {
   *put = 0;
   use(s);
   if (s->tls) return after_tls(s, wd_tls_write(s->tls, bytes, len, put));
@@ -242,6 +243,18 @@ enum wd_stream_io wd_stream_write(struct wd_stream *s, const void *bytes, size_t
   }
   if (errno == EAGAIN || errno == EINTR) return again(s, EPOLLOUT);
   return fail(s, wd_neterr_remote(errno), wd_neterr_detail_remote(errno));
+}
+
+enum wd_stream_io wd_stream_read(struct wd_stream *s, void *bytes, size_t room, size_t *got) {
+  enum wd_stream_io how = read_some(s, bytes, room, got);
+  wd_policy_charge(0, *got);
+  return how;
+}
+
+enum wd_stream_io wd_stream_write(struct wd_stream *s, const void *bytes, size_t len, size_t *put) {
+  enum wd_stream_io how = write_some(s, bytes, len, put);
+  wd_policy_charge(0, *put);
+  return how;
 }
 
 bool wd_stream_expire(struct wd_stream *s) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/clock.h"
+#include "runtime/policy.h"
 #include "runtime/text.h"
 #include "runtime/transfer_inner.h"
 
@@ -111,6 +112,8 @@ size_t wd_transfer_on_body(char *bytes, size_t size, size_t count, void *user) {
   struct wd_transfer *t = try->t;
   struct wd_transfer_inner *in = t->inner;
   size_t n = size * count, take = n;
+  if (wd_transfer_multi_hold(try)) return CURL_WRITEFUNC_PAUSE; // TCP tells the peer; libcurl asks again with the same bytes
+  wd_policy_charge(0, n);
   if (in->first_byte == WD_NONE) in->first_byte = wd_clock_now();
   t->one_read = t->body_bytes == 0;
   t->body_bytes += (int64_t)n;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "runtime/neterr.h"
+#include "runtime/policy.h"
 #include "runtime/route.h"
 #include "runtime/transfer_inner.h"
 
@@ -31,6 +32,12 @@ static void stand_in(const struct wd_transfer_inner *in, char out[static 40]) {
 
 static int open_udp(struct wd_transfer_try *try, const struct curl_sockaddr *to) {
   const struct wd_common_opts *net = &try->t->inner->net;
+  struct wd_addr addr;
+  if (!wd_addr_from_sockaddr(&addr, &to->addr, to->addrlen) || !wd_policy_allows(&addr)) {
+    try->open_errno = WD_POLICY_DENIED;
+    return -1;
+  }
+  wd_policy_charge(1, 0);
   int fd = socket(to->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), tos = (int)net->tos;
   if (fd < 0) {
     try->open_errno = errno;
@@ -111,6 +118,7 @@ static void set_method(CURL *easy, const struct wd_transfer *t) {
   bool post = strcmp(method, "POST") == 0;
   if (t->body.p || post) {
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    wd_policy_charge(0, t->body.p ? t->body.n : 0);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(t->body.p ? t->body.n : 0));
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->body.p ? t->body.p : "");
     if (!post) curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
@@ -176,6 +184,13 @@ static void set_route(struct wd_transfer_inner *in, struct wd_transfer_try *try,
   curl_easy_setopt(try->easy, CURLOPT_CONNECT_TO, try->connect_to);
 }
 
+// What all transfers together may read is wd_transfer_multi_hold's to see to.
+static void set_speed(CURL *easy) {
+  double bytes = wd_policy_bytes(), piece = bytes > 0 ? bytes / 50 : RECEIVE_BYTES;
+  if (bytes > 0) curl_easy_setopt(easy, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)bytes);
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, piece < 1024 ? 1024L : piece > RECEIVE_BYTES ? RECEIVE_BYTES : (long)piece);
+}
+
 static void set_sockets(struct wd_transfer_inner *in, struct wd_transfer_try *try) {
   CURL *easy = try->easy;
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -212,7 +227,6 @@ bool wd_transfer_easy_make(struct wd_transfer_inner *in, struct wd_transfer_try 
   curl_easy_setopt(easy, CURLOPT_PRIVATE, try);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, try->message);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   ok = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
   ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version_of(t)) == CURLE_OK;
@@ -224,6 +238,7 @@ bool wd_transfer_easy_make(struct wd_transfer_inner *in, struct wd_transfer_try 
   }
   set_method(easy, t);
   set_sockets(in, try);
+  set_speed(easy);
   set_route(in, try, &ok);
   set_cookies(easy, t);
   if (t->url.tls) ok = ok && set_tls(in, easy);

@@ -33,6 +33,7 @@ struct wd_transfer_try {
   struct curl_slist *headers, *connect_to;
   struct wd_transfer_socket *socket; // while libcurl has it open
   struct wd_addr to;
+  struct wd_timer hold; // runs while nothing is read, until the policy has bytes again
   wd_ns began;    // the QUIC handshake
   int fd;         // a connected TCP socket to be taken over, else -1
   int open_errno; // why no socket could be opened
@@ -108,6 +109,9 @@ struct wd_transfer_multi *wd_transfer_multi_get(struct wd_loop *loop);
 
 // Gives the try to libcurl; false when it does not take it. Nothing runs yet.
 bool wd_transfer_multi_add(struct wd_transfer_multi *m, struct wd_transfer_try *try);
+
+// While the policy has no bytes for what came: nothing is to be read, and it goes on by itself. False when it has some.
+bool wd_transfer_multi_hold(struct wd_transfer_try *try);
 
 // Takes the try back; its socket is closed or left in the pool. No harm when it was not added.
 void wd_transfer_multi_remove(struct wd_transfer_multi *m, struct wd_transfer_try *try);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/log.h"
+#include "runtime/policy.h"
 #include "runtime/transfer_inner.h"
 
 enum { POOL = 64 }; // idle connections kept for transfers that may reuse them
@@ -65,6 +66,21 @@ static void act(struct wd_transfer_multi *m, curl_socket_t fd, int what) {
   int running;
   curl_multi_socket_action(m->curl, fd, what, &running);
   after_curl(m);
+}
+
+static void on_hold(struct wd_timer *t) {
+  struct wd_transfer_try *try = WD_CONTAINER(t, struct wd_transfer_try, hold);
+  struct wd_transfer_multi *m = try->t->inner->multi;
+  curl_easy_pause(try->easy, CURLPAUSE_CONT);
+  after_curl(m);
+}
+
+bool wd_transfer_multi_hold(struct wd_transfer_try *try) {
+  wd_ns hold = wd_policy_wait_bytes();
+  if (hold <= 0) return false;
+  try->hold.fire = on_hold;
+  wd_loop_arm(try->t->inner->multi->loop, &try->hold, hold);
+  return true;
 }
 
 static void on_alarm(struct wd_timer *t) {
@@ -192,6 +208,7 @@ bool wd_transfer_multi_add(struct wd_transfer_multi *m, struct wd_transfer_try *
 }
 
 void wd_transfer_multi_remove(struct wd_transfer_multi *m, struct wd_transfer_try *try) {
+  wd_timer_stop(&m->loop->timers, &try->hold);
   if (!try->added) return;
   try->added = false;
   curl_multi_remove_handle(m->curl, try->easy);

@@ -18,7 +18,7 @@ rule() {
 layer_of() {
   case ${1#runtime/} in
   main.c) echo 4 ;;
-  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_*) echo 0 ;;
+  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_* | policy.*) echo 0 ;;
   loop* | watch.* | budget.* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
   resolve* | spool_file* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
   modules.c | lua_* | httpd* | upload* | spool* | edit* | repl* | control* | probes/*) echo 3 ;;
@@ -111,6 +111,17 @@ shells() {
   [ -z "$scripts" ] || grep -nE '(os[.]execute|io[.]popen)[[:blank:]]*[("{[]' $scripts /dev/null | grep -vE ':[0-9]+:[[:blank:]]*--' || true
 }
 
+# Calls that give a socket a destination, but for those in files that ask the policy where it is due: a look-up's to the system's own servers, a
+# question about routes, which sends nothing, and Unix sockets.
+destinations() {
+  grep -E '(^|[^A-Za-z0-9_])(connect|sendto|sendmsg|sendmmsg)[[:blank:]]*\(' "$code" | while IFS=: read -r file line text; do
+    case $file in
+    runtime/policy.c | runtime/route.c) ;;
+    *) grep -q 'wd_policy_' "$file" || echo "$file:$line:$text" ;;
+    esac
+  done
+}
+
 without_pragma() {
   for header in $(printf '%s\n' "$sources" | grep '\.h$'); do
     grep -q '^#pragma once$' "$header" || echo "$header"
@@ -127,6 +138,7 @@ rule "<sqlite3.h> is included by the spool's file only" "$(includes sqlite3 "$sq
 rule "a file includes only its own layer and lower ones" "$(layers)"
 rule "a header has #pragma once" "$(without_pragma)"
 rule "no shell is ever run" "$(shells)"
+rule "what gives a socket a destination asks the policy: runtime/policy.h" "$(destinations)"
 rule "structs have no typedef" "$(grep -E 'typedef[[:blank:]]+struct' "$code")"
 rule "a file has at most 500 lines" "$(wc -l $written /dev/null | awk '$2 != "total" && $1 > 500 { print $2 ": " $1 " lines" }')"
 rule "no blank at the end of a line" "$(grep -nE '[[:blank:]]+$' $texts /dev/null)"

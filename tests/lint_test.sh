@@ -139,6 +139,11 @@ expect 'structs have no typedef'
 seq 501 | plant lua/long.lua
 expect 'lua/long.lua: 501 lines'
 
+plant probes/udp.c <<'C'
+int tell(int fd) { return sendto(fd, "", 0, 0, 0, 0); }
+C
+expect 'probes/udp.c:1:int tell'
+
 seq 500 | plant lua/long.lua
 expect ''
 

@@ -48,6 +48,16 @@ for name, value in pairs(_G) do
   standard[name] = value
 end
 
+local denied -- in a sandbox: by name, what it is that scripts do not have
+
+--- restrict{standard=, modules=, denied=}: scripts have these names alone from here on, and copies of the modules. For waddle.sandbox.
+function env.restrict(to)
+  standard, env.modules, denied = to.standard, to.modules, to.denied
+  for name in pairs(denied) do
+    env.functions[name] = nil
+  end
+end
+
 --- All names a script may use: the standard ones and ours, sorted.
 function env.names()
   local names = {}
@@ -83,13 +93,42 @@ local function strict(module, name)
   return module
 end
 
+local function copied(module)
+  local copy = {}
+  for name, value in next, module do
+    copy[name] = value
+  end
+  return copy
+end
+
+-- Chunks of waddle's own have names that budgets and tracebacks know them by: nobody else's may begin like that.
+local function not_ours(name)
+  return type(name) == "string" and (name:find "^=lua/" or name:find "^=scripts/" or name:find "^=%[C%]") and "=(load)" or name
+end
+
+-- The modules for a scope of a sandbox: each once, a copy of waddle's.
+local function restricted_require(scope)
+  return function(name)
+    local short = type(name) == "string" and name:match "^waddle%.([%w_]+)$"
+    if not short or not env.modules[short] then
+      error(("require: a sandbox has the modules of its own names alone, not '%s'"):format(tostring(name)), 2)
+    end
+    return scope[short]
+  end
+end
+
 -- load, loadfile and dofile for a scope: what a script loads sees the script's names, unless it says otherwise.
 local function loaders(scope)
   function scope.load(chunk, name, mode, ...)
+    mode = denied and "t" or mode
     if select("#", ...) > 0 then
-      return load(chunk, name, mode, ...)
+      return load(chunk, not_ours(name), mode, ...)
     end
-    return load(chunk, name, mode, scope)
+    return load(chunk, not_ours(name), mode, scope)
+  end
+  if denied then
+    scope.require = restricted_require(scope)
+    return
   end
   function scope.loadfile(name, mode, ...)
     if select("#", ...) > 0 then
@@ -124,8 +163,11 @@ function env.new()
       local value
       if declared[name] then
         return nil
+      elseif denied and denied[name] then
+        error(("'%s': a sandbox does not have %s"):format(name, denied[name]), 2)
       elseif env.modules[name] then
-        value = strict(require(env.modules[name]), name)
+        value = require(env.modules[name])
+        value = strict(denied and copied(value) or value, name)
       elseif env.functions[name] then
         value = require(env.functions[name][1])[env.functions[name][2]]
       else

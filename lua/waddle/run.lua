@@ -56,17 +56,24 @@ function run.script(text, chunk_name, name, argv)
   return value
 end
 
--- False when the script cannot be confined as asked for.
+-- Gives up what the settings say; false when that cannot be done as asked for, which is said.
 local function confined(settings, text)
   local confine = require "waddle.confine"
   local pings = confine.may_ping(text)
-  local said, message = confine.apply(settings, {icmp = pings, own_sockets = pings})
-  if not said then
-    io.stderr:write("waddle: run: ", message, "\n")
-    return false
+  local said, message
+  if settings.confine then
+    said, message = confine.apply(settings.confine, {icmp = pings, own_sockets = pings})
   end
-  sys.log("info", said)
-  return true
+  if settings.sandbox and not message then
+    sys.log("info", said)
+    said, message = require("waddle.sandbox").begin(settings.sandbox)
+  end
+  if message then
+    io.stderr:write("waddle: run: ", message, "\n")
+  elseif said then
+    sys.log("info", said)
+  end
+  return not message
 end
 
 -- The text of a script; nil and a message when it cannot be read.
@@ -94,14 +101,14 @@ local function without_shebang(text)
   return (text:gsub("^#[^\n]*", "", 1))
 end
 
---- file(name, argv [, confinement]) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
--- line that begins with # is for the shell. `confinement`: what waddle.confine takes, applied once the file is read.
-function run.file(name, argv, confinement)
+--- file(name, argv [, settings]) -> exit code as script, 2 when it cannot be read. "-" is standard input. A first
+-- line that begins with # is for the shell. `settings`: {confine=, sandbox=}, what these modules take, applied once the file is read.
+function run.file(name, argv, settings)
   local text, err = read(name)
   if not text then
     io.stderr:write("waddle: run: ", err, "\n")
     return USAGE
-  elseif confinement and not confined(confinement, text) then
+  elseif settings and not confined(settings, text) then
     return USAGE
   elseif name ~= "-" then
     source.declare(name, argv)

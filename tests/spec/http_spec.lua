@@ -27,25 +27,6 @@ local function trusted(opts)
   return o
 end
 
--- Runs fn while these lines are in front of /etc/hosts; only in the private network of tests/run.sh.
-local function with_hosts(lines, fn)
-  local path = spec.value("hosts")
-  local file = assert(io.open(path))
-  local before = file:read("a")
-  file:close()
-  local function put(text)
-    local out = assert(io.open(path, "w"))
-    out:write(text)
-    out:close()
-  end
-  put(lines .. before)
-  local ok, err = pcall(fn)
-  put(before)
-  if not ok then
-    error(err, 0)
-  end
-end
-
 -- Closes what a spec left in the pool: the answer to this request is the last on its connection.
 local function close_pooled(url, opts)
   opts.reuse, opts.headers = true, {Connection = "close"}
@@ -306,7 +287,7 @@ describe("http.request", function()
     spec.value("blackhole")
     local serve = require "waddle.serve"
     local server <close> = assert(serve.http {address = "10.99.1.1", handler = function() return {status = 200, body = "ok"} end})
-    with_hosts("10.99.7.9 fallback.test\n10.99.1.1 fallback.test\n", function()
+    spec.with_hosts("10.99.7.9 fallback.test\n10.99.1.1 fallback.test\n", function()
       local r = http.get("http://fallback.test:" .. server.port .. "/", {timeout = 5})
       assert.is_true(r.success, r.error_detail)
       assert.are.equal("10.99.1.1", r.target_ip)

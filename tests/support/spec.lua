@@ -119,4 +119,23 @@ function spec.eventually(fn, seconds)
   end
 end
 
+-- Runs fn while these lines are in front of /etc/hosts; only in the private network of tests/run.sh.
+function spec.with_hosts(lines, fn)
+  local path = variable "hosts"
+  local file = assert(io.open(path))
+  local before = file:read("a")
+  file:close()
+  local function put(text)
+    local out = assert(io.open(path, "w"))
+    out:write(text)
+    out:close()
+  end
+  put(lines .. before)
+  local ok, err = pcall(fn)
+  put(before)
+  if not ok then
+    error(err, 0)
+  end
+end
+
 return spec
