@@ -290,6 +290,7 @@ static void counts(struct wd_store *store, wd_ns now, struct wd_store_counts *ou
   // Rows on their way from memory to the file are leased there; they are being sent nowhere.
   out->leased -= s->moving;
   out->rows += s->rows;
+  out->opening = s->state == WD_SPOOL_OPENING && !*s->fault; // not while it waits for another process to end
   out->bytes += s->bytes;
   out->leased += s->leased.count;
   out->dropped += s->dropped;

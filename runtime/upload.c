@@ -62,6 +62,13 @@ int64_t wd_upload_left(struct wd_upload *u) {
   return counts.rows;
 }
 
+// Whether nothing is left, as far as that is known by now.
+static bool is_empty(struct wd_upload *u) {
+  struct wd_store_counts counts;
+  wd_store_counts(u->store, wd_clock_now(), &counts);
+  return counts.rows == 0 && !counts.opening;
+}
+
 static void end_flushes(struct wd_upload *u) {
   while (u->flushes) {
     struct wd_upload_flush *flush = u->flushes;
@@ -276,7 +283,7 @@ static void pump(struct wd_upload *u) {
     if (!row) break;
     send_row(u, row);
   }
-  if (u->flushes && wd_upload_left(u) == 0) end_flushes(u);
+  if (u->flushes && is_empty(u)) end_flushes(u);
 }
 
 static void on_wake(struct wd_timer *t) {

@@ -84,6 +84,7 @@ struct wd_store_memo {
 
 struct wd_store_counts {
   int64_t rows, bytes; // waiting or leased
+  bool opening;        // what earlier processes left is not counted yet
   int64_t leased;
   int64_t dropped; // since the store was opened: found it full, had to give way, or became too old
   int64_t aside;   // rows that were set aside and are still there

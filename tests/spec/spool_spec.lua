@@ -123,6 +123,19 @@ describe("a spool", function()
     end
   end)
 
+  it("is read before a flush says that nothing is left", function()
+    for _, count in ipairs {40, 0} do
+      local m <close> = assert(manager.start())
+      do
+        local u <close> = open(NOBODY)
+        put(u, count)
+      end
+      local u <close> = open(m.url)
+      assert.equal(0, u:flush(10))
+      assert.equal(count, m.stored)
+    end
+  end)
+
   it("has whatever put acknowledged, when the process is killed at any moment", function()
     for round = 1, 5 do
       local a = child "while true do put(20) end"
