@@ -41,7 +41,7 @@ struct wd_channel {
   struct wd_channel_query *queue, **queue_end;
   struct wd_channel_query *finished, **finished_end; // answered, not yet told
   unsigned in_flight, unwanted;                      // unwanted: those in flight that were dropped
-  wd_ns used;
+  wd_ns used, heard; // heard: when a server last answered, 0: never
   bool last_empty; // the last read of c-ares found nothing more
   bool busy;       // further up the stack
   bool stale;      // its configuration changed: takes no more questions
@@ -63,6 +63,8 @@ static struct {
 } all;
 
 static const char *const files[2] = {"/etc/resolv.conf", "/etc/hosts"};
+
+static const wd_ns heard_lately = 10 * WD_S;
 
 static void on_socket(struct wd_watch *w, uint32_t events);
 static void on_tick(struct wd_timer *t);
@@ -110,6 +112,41 @@ static enum wd_err judge(const struct wd_channel_query *q, int status, const cha
   }
 }
 
+static struct wd_channel *make(const char *server) {
+  struct wd_channel *c = calloc(1, sizeof(*c));
+  if (!c) abort();
+  c->loop = all.loop;
+  snprintf(c->server, sizeof(c->server), "%s", server);
+  c->queue_end = &c->queue;
+  c->finished_end = &c->finished;
+  c->tick.fire = on_tick;
+  c->pump.fire = on_pump;
+  c->next = all.first;
+  all.first = c;
+  return c;
+}
+
+static void queue(struct wd_channel *c, struct wd_channel_query *q) {
+  q->channel = c;
+  q->next = NULL;
+  *c->queue_end = q;
+  c->queue_end = &q->next;
+  if (c->in_flight < IN_FLIGHT) wd_loop_arm(c->loop, &c->pump, 0);
+}
+
+// c-ares fails all questions to a server when one of them meets a closed port, as does a long answer's on its way to TCP. Where the server has
+// answered others just now, a question that failed beside others is asked once more, in a channel of its own. False: it has failed.
+static bool ask_alone(struct wd_channel_query *q, int status) {
+  const struct wd_channel *c = q->channel;
+  bool in_company = c->in_flight > 0 && c->heard && wd_clock_now() - c->heard < heard_lately;
+  if (status != ARES_ECONNREFUSED || q->alone || !in_company) return false;
+  q->alone = true;
+  struct wd_channel *own = make(c->server);
+  own->stale = true; // nobody else's, and closed after its answer
+  queue(own, q);
+  return true;
+}
+
 static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *info) {
   (void)timeouts;
   struct wd_channel_query *q = arg;
@@ -121,6 +158,8 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     if (info) ares_freeaddrinfo(info);
     return;
   }
+  if (ask_alone(q, status)) return;
+  if (status != ARES_ECONNREFUSED && status != ARES_ETIMEOUT) c->heard = wd_clock_now();
   int64_t ttl = INT64_MAX;
   for (struct ares_addrinfo_node *n = info ? info->nodes : NULL; n; n = n->ai_next) {
     if (q->count < WD_CHANNEL_ADDRESSES && wd_addr_from_sockaddr(&q->found[q->count], n->ai_addr, n->ai_addrlen)) q->count++;
@@ -353,32 +392,15 @@ static struct wd_channel *find(const char *server) {
   return NULL;
 }
 
-static struct wd_channel *make(const char *server) {
-  struct wd_channel *c = calloc(1, sizeof(*c));
-  if (!c) abort();
-  c->loop = all.loop;
-  snprintf(c->server, sizeof(c->server), "%s", server);
-  c->queue_end = &c->queue;
-  c->finished_end = &c->finished;
-  c->tick.fire = on_tick;
-  c->pump.fire = on_pump;
-  c->next = all.first;
-  all.first = c;
-  return c;
-}
-
 void wd_channel_ask(struct wd_loop *loop, const char *server, struct wd_channel_query *q) {
   if (!all.loop) begin(loop);
   look_at_files();
   struct wd_channel *c = find(server);
   if (!c) c = make(server);
   c->used = wd_clock_now();
-  q->channel = c;
   q->count = 0;
-  q->next = NULL;
-  *c->queue_end = q;
-  c->queue_end = &q->next;
-  if (c->in_flight < IN_FLIGHT) wd_loop_arm(c->loop, &c->pump, 0);
+  q->alone = false;
+  queue(c, q);
 }
 
 static bool unlink_from(struct wd_channel_query **at, struct wd_channel_query ***end, struct wd_channel_query *q) {

@@ -26,7 +26,7 @@ struct wd_channel_query {
   // inner
   struct wd_channel *channel;
   struct wd_channel_query *next;
-  bool dropped;
+  bool dropped, alone;
 };
 
 // Queues the question. `server` is "address:port", or "" for the system's own servers, hosts file and search list.

@@ -1,5 +1,6 @@
 -- How names of servers are found, seen through dns.query, which looks its server's name up like every probe.
 
+local answers = require "tests.support.answers"
 local dns = require "waddle.dns"
 local http = require "waddle.http"
 local serve = require "waddle.serve"
@@ -126,6 +127,30 @@ describe("names", function()
       assert.is_nil(kept.timings.dns_ms)
     end
     assert.equal(3, asked())
+  end)
+
+  -- Its answer says that it was cut short, and nobody listens where the whole one could be had.
+  it("fail alone: one whose answer cannot be had does not take others along", function()
+    local server
+    server = assert(serve.udp {handler = function(bytes, from, port)
+      local q = answers.parse(bytes)
+      task.spawn(function()
+        task.sleep(q.name == "slow.test" and 0.1 or 0.01)
+        local flags = q.name == "cut.test" and answers.TRUNCATED or answers.OK
+        local records = q.kind == 1 and {answers.record(1, answers.address "127.0.0.1")} or {}
+        server:send(answers.message(q, flags, records), from, port)
+      end)
+    end})
+    finally(function() server:close() end)
+    local function look_up(name)
+      return tcp.connect(name .. ".test:1", {resolver = {server = "127.0.0.1:" .. server.port}, timeout = 3, family = 4})
+    end
+    assert.equal("connection_refused", look_up("first").error)
+    local slow = task.spawn(look_up, "slow")
+    local cut = look_up "cut"
+    assert.equal("dns_refused", cut.error, cut.error_detail)
+    local r = slow:join()
+    assert.same({"connection_refused", "127.0.0.1"}, {r.error, r.target_ip}, r.error_detail)
   end)
 
   it("must be names", function()
