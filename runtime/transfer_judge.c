@@ -64,6 +64,14 @@ static bool judge_local(struct wd_transfer *t, const struct wd_transfer_try *try
     name(t, wd_neterr_local(try->open_errno), "%s", wd_neterr_detail_local(try->open_errno));
     return true;
   }
+  if (try->rc == CURLE_SEND_ERROR || try->rc == CURLE_RECV_ERROR) {
+    int err = (int)os_errno(try);
+    enum wd_err what = wd_neterr_remote(err);
+    if (what == WD_E_LOCAL || what == WD_E_PERMISSION) { // buffers or memory that ran out, not the peer
+      name(t, what, "%s", wd_neterr_detail_remote(err));
+      return true;
+    }
+  }
   switch (try->rc) {
   case CURLE_OUT_OF_MEMORY:
   case CURLE_WRITE_ERROR: name(t, WD_E_LOCAL, "out of memory"); return true;
