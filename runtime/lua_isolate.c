@@ -1,7 +1,8 @@
 // waddle.core.isolate: a script in a process of its own, held by the kernel's limits, and a pipe to it. lua/waddle/isolate.lua decides what
 // goes over the pipe.
 // Must hold: a process that was started is reaped, and is killed when its value is closed or collected; the limits are set in the new process
-// by code of ours, before any of the script runs, so that the parent never forks.
+// by code of ours, before any of the script runs, so that the parent never forks. Where the parent may start no
+// program, a fork server does (runtime/fork_server.h).
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/fork_server.h"
 #include "runtime/lua_conn.h"
 #include "runtime/lua_modules.h"
 #include "runtime/task.h"
@@ -23,9 +25,10 @@
 #include "runtime/watchdog.h"
 
 enum {
-  PIPE_FD = 3,      // of the new process
+  PIPE_FD = 3, // of the new process
   MOST_ARGUMENTS = 256,
-  RENEW_S = 1,      // between two looks of the loop at its limit of processor time
+  MOST_PATHS = 64,
+  RENEW_S = 1, // between two looks of the loop at its limit of processor time
 };
 
 static const char *const metatable = "waddle.isolated";
@@ -48,12 +51,13 @@ static struct process *check_process(lua_State *L) {
 
 static int fail(lua_State *L, int error) {
   lua_pushnil(L);
-  lua_pushstring(L, strerror(error));
+  lua_pushstring(L, error == ECHILD ? "the fork server has gone; a restart brings it back" : strerror(error));
   return 2;
 }
 
 // Starts this program again with the words of the list at 1; `fd` becomes its pipe.
 static int start(struct process *p, char *const *argv, int fd) {
+  if (wd_fork_server_is_used()) return wd_fork_server_spawn(argv, fd, &p->pid);
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   sigset_t none;
@@ -104,6 +108,51 @@ static int l_spawn(lua_State *L) {
   p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
   if (p->pidfd < 0) return fail(L, errno);
   return rc ? fail(L, -rc) : 2;
+}
+
+static int push_outcome(lua_State *L, int error) {
+  if (error) return fail(L, error);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+// serve() -> true | nil, message: starts the fork server, which starts all further processes.
+static int l_serve(lua_State *L) {
+  return push_outcome(L, wd_fork_server_start());
+}
+
+static bool flag(lua_State *L, const char *name) {
+  lua_getfield(L, 1, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
+// confine{no_dump=, no_new_privs=, landlock={path, ...} or nil, capabilities=, keep_net_raw=, seccomp=} -> true | nil, message: the fork server
+// gives up the same as this process.
+static int l_confine(lua_State *L) {
+  const char *paths[MOST_PATHS];
+  luaL_checktype(L, 1, LUA_TTABLE);
+  struct wd_fork_rights rights = {.no_dump = flag(L, "no_dump"),
+                                  .no_new_privs = flag(L, "no_new_privs"),
+                                  .landlock = flag(L, "landlock"),
+                                  .capabilities = flag(L, "capabilities"),
+                                  .keep_net_raw = flag(L, "keep_net_raw"),
+                                  .seccomp = flag(L, "seccomp"),
+                                  .paths = paths};
+  luaL_checkstack(L, MOST_PATHS + 4, NULL); // they stay there, so that the texts do
+  if (rights.landlock) {
+    lua_getfield(L, 1, "landlock");
+    int list = lua_gettop(L);
+    size_t n = lua_rawlen(L, list);
+    luaL_argcheck(L, n <= MOST_PATHS, 1, "64 paths at most");
+    for (size_t i = 0; i < n; i++) {
+      lua_rawgeti(L, list, (lua_Integer)i + 1);
+      paths[i] = luaL_checkstring(L, -1);
+    }
+    rights.path_count = n;
+  }
+  return push_outcome(L, wd_fork_server_confine(&rights));
 }
 
 static void reap(struct process *p, int flags) {
@@ -233,7 +282,12 @@ static int l_enter(lua_State *L) {
 #else
   (void)bytes;
 #endif
-  struct wd_limits stall = {.slice = WD_NONE, .cpu = WD_NONE, .memory = WD_NONE, .block = WD_NONE, .depth = WD_NONE, .sockets = WD_NONE,
+  struct wd_limits stall = {.slice = WD_NONE,
+                            .cpu = WD_NONE,
+                            .memory = WD_NONE,
+                            .block = WD_NONE,
+                            .depth = WD_NONE,
+                            .sockets = WD_NONE,
                             .stall = seconds * WD_S};
   wd_budget_set(vm, &stall);
   wd_watchdog_report_to(PIPE_FD);
@@ -254,7 +308,8 @@ static int l_enter(lua_State *L) {
 
 int wd_open_isolate(lua_State *L) {
   static const luaL_Reg methods[] = {{"wait", l_wait}, {"kill", l_kill}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"enter", l_enter}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"spawn", l_spawn}, {"serve", l_serve}, {"confine", l_confine}, {"enter", l_enter}, {NULL, NULL}};
   lua_getglobal(L, "require");
   lua_pushliteral(L, "waddle.core.listen"); // whose the connections are
   lua_call(L, 1, 0);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/confine.h"
+#include "runtime/fork_server.h"
 #include "runtime/log.h"
 #include "runtime/loop.h"
 #include "runtime/signals.h"
@@ -79,7 +80,8 @@ static int exit_code_of(const struct wd_vm *vm) {
 int main(int argc, char **argv) {
   struct wd_loop loop;
   struct wd_vm vm;
-  struct arguments args = {argc, argv, &vm};
+  int code;
+  if (argc == 2 && strcmp(argv[1], WD_FORK_SERVER) == 0 && !wd_fork_server_serve(&argc, &argv, &code)) return code;
   wd_confine_arguments(argc, argv);
   fill_standard_descriptors();
   setlocale(LC_CTYPE, "");
@@ -89,6 +91,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "waddle: cannot open the event loop: %s\n", uv_strerror(rc));
     return EXIT_SCRIPT;
   }
+  struct arguments args = {argc, argv, &vm};
   if (wd_vm_open(&vm, &loop)) return EXIT_SCRIPT;
   wd_signals_open(&vm);
   if (!wd_vm_call(&vm, l_start, &args)) return EXIT_SCRIPT;
@@ -98,7 +101,7 @@ int main(int argc, char **argv) {
     wd_confine_report();
   }
   wd_signals_close();
-  int code = exit_code_of(&vm);
+  code = exit_code_of(&vm);
   wd_vm_close(&vm);
   wd_watchdog_close();
   wd_loop_close(&loop);

@@ -18,7 +18,7 @@ rule() {
 layer_of() {
   case ${1#runtime/} in
   main.c) echo 4 ;;
-  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_* | policy.*) echo 0 ;;
+  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_* | fork_server.* | policy.*) echo 0 ;;
   loop* | watch.* | budget.* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
   resolve* | spool_file* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
   modules.c | lua_* | httpd* | upload* | spool* | edit* | repl* | control* | probes/*) echo 3 ;;
@@ -116,7 +116,7 @@ shells() {
 destinations() {
   grep -E '(^|[^A-Za-z0-9_])(connect|sendto|sendmsg|sendmmsg)[[:blank:]]*\(' "$code" | while IFS=: read -r file line text; do
     case $file in
-    runtime/policy.c | runtime/route.c) ;;
+    runtime/policy.c | runtime/route.c | runtime/fork_server.c) ;;
     *) grep -q 'wd_policy_' "$file" || echo "$file:$line:$text" ;;
     esac
   done

@@ -244,6 +244,7 @@ local function give_up(settings, site_text)
     require("waddle.core.confine").hide_variable(name)
   end
   local needs = icmp_needs(settings, site_text)
+  needs.isolated = site_text ~= nil -- only a site file declares isolated targets, and after a reload it may
   local socket = require("waddle.control").path()
   needs.writable = {socket and socket:match("^(.*)/[^/]*$")}
   local file = settings.spool.spool

@@ -3,6 +3,7 @@
 -- Sockets that need rights are open before the rights go.
 
 local core = require "waddle.core.confine"
+local isolate = require "waddle.core.isolate"
 local redact = require "waddle.redact"
 local sys = require "waddle.core.sys"
 
@@ -150,11 +151,19 @@ function confine.may_ping(text)
   return false
 end
 
+-- Where programs cannot be started any more, a fork server starts the processes of isolated targets. Gives whether there is one, or nil and why not.
+local function start_server(settings, needs)
+  if settings.programs or not needs.isolated then
+    return false
+  end
+  return isolate.serve()
+end
+
 --- Gives up what the settings say. To be called once, before anything that starts a thread.
 -- @param settings {drop_capabilities=, no_new_privs=, seccomp=, landlock= ("auto", "on" or "off" each), programs=, core_dumps= (boolean),
 --   writable= (list of paths)}, as config.confinement gives them
 -- @param needs {icmp= whether anything may ping, own_sockets= whether a ping may need a socket of its own, writable= list of paths that may
---   be written to besides}
+--   be written to besides, isolated= whether processes for isolated targets may have to be started later}
 -- @return one line for the log; nil and a message when a part that has to be there cannot be had
 function confine.apply(settings, needs)
   local folders, wrong = writable(settings, needs.writable)
@@ -164,7 +173,8 @@ function confine.apply(settings, needs)
   local reach = needs.icmp and core.open_icmp() or nil
   local needs_ping = needs.icmp and not reach and has_ping_program()
   local keep_raw = settings.drop_capabilities == "auto" and reach == "raw" and needs.own_sockets
-  local report, failure = {}, nil
+  local report, failure, on = {}, nil, {}
+  local server, no_server = start_server(settings, needs)
 
   -- One part: fn() does it where its setting says so and no obstacle is in the way. Gives whether it is on.
   local function part(name, obstacle, fn, more)
@@ -188,22 +198,32 @@ function confine.apply(settings, needs)
     report[1] = "core_dumps on (as set)"
   else
     local done, why = core.no_dump()
+    on.no_dump = done
     report[1] = done and "core_dumps off" or ("core_dumps on (%s)"):format(why)
   end
   local locked = part("no_new_privs", needs_ping and settings.no_new_privs == "auto" and NEEDS_PING or nil, core.no_new_privs)
   local obstacle = not locked and "it needs no_new_privs" or nil
   local listed = #folders > 0 and table.concat(folders, ", ") or "nowhere"
+  local paths = table.move(folders, 1, #folders, 2, {"/dev/null"})
   local landlocked = part("landlock", obstacle, function()
-    return core.landlock(table.move(folders, 1, #folders, 2, {"/dev/null"}), settings.programs)
+    return core.landlock(paths, settings.programs)
   end, (" (writing: %s)"):format(listed))
-  part("drop_capabilities", nil, function()
+  on.no_new_privs, on.landlock, on.keep_net_raw = locked, landlocked and paths or nil, keep_raw
+  on.capabilities = part("drop_capabilities", nil, function()
     return core.capabilities(keep_raw, locked)
   end, keep_raw and " (but CAP_NET_RAW: there are no ping sockets, and some pings need a socket of their own)")
   local filtered = part("seccomp", obstacle, function()
     return core.seccomp(settings.programs)
   end, settings.programs and " (but programs may be started)")
+  on.seccomp = filtered
   if failure then
     return nil, failure
+  end
+  if server then
+    no_server = select(2, isolate.confine(on))
+  end
+  if no_server then
+    sys.log("warning", ("isolated targets cannot run: the process that would start theirs: %s"):format(no_server))
   end
   if landlocked then
     explain_writes(listed)

@@ -206,7 +206,7 @@ function isolate.call(target, planned, home)
     local err
     mine, err = start(home, target.name)
     if not mine then
-      return nil, "local", ("cannot start a process: %s; where --programs is off, as in the agent, none may be started"):format(err)
+      return nil, "local", "cannot start a process: " .. err
     end
     workers[target.name] = mine
   end

@@ -62,7 +62,8 @@ local function confined(settings, text)
   local pings = confine.may_ping(text)
   local said, message
   if settings.confine then
-    said, message = confine.apply(settings.confine, {icmp = pings, own_sockets = pings})
+    local isolated = not settings.sandbox and text:find("isolate", 1, true) ~= nil and not require("waddle.isolate").inside()
+    said, message = confine.apply(settings.confine, {icmp = pings, own_sockets = pings, isolated = isolated})
   end
   if settings.sandbox and not message then
     sys.log("info", said)
