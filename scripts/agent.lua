@@ -16,6 +16,7 @@ return cli.command {
     parser:option("--config-file", "Read the configuration from this JSON file, or a site from this .lua file."):argname("FILE")
     parser:flag("--schedule", "Run for ever; every 60 s where RUN_SECONDS does not say otherwise.")
     parser:option("--spool", "Keep results in this file until they are delivered; none: in memory."):argname("FILE")
+    parser:flag("--upload-skipped", "Upload a result for runs that did not take place, too.")
     parser:option("--log-level", "DEBUG, INFO, WARNING or ERROR."):argname("LEVEL")
     confine.flags(parser)
   end,
@@ -25,6 +26,7 @@ return cli.command {
     end
     local flags = {
       test_type = args.test_type, config_file = args.config_file, schedule = args.schedule, log_level = args.log_level, spool = args.spool,
+      upload_skipped = args.upload_skipped,
       http_target = given(args.http_target), tcp_target = given(args.tcp_target), udp_target = given(args.udp_target),
       icmp_target = given(args.icmp_target),
     }

@@ -207,7 +207,8 @@ end
 
 -- The runner with its targets; nil and a message for what cannot be run.
 local function build_runner(state, settings, declared)
-  state.own_sinks = {site.put_into(state.uploader)}
+  state.sent = {skipped = settings.upload_skipped}
+  state.own_sinks = {site.put_into(state.uploader, state.sent)}
   state.runner = runner.new(runner_options(state, settings, declared))
   for _, target in ipairs(wanted_targets(settings, declared)) do
     local added, message = state.runner:add(target, settings.period)
@@ -368,6 +369,7 @@ local function watch_configuration(state, input, settings)
     local counts, message = state.runner:reload(options)
     if counts then
       warn_of_fixed(settings, new)
+      state.sent.skipped = new.upload_skipped
       state.uploaders = table.move(declared.uploaders, 1, #declared.uploaders, 2, {state.uploader})
     end
     return counts, message

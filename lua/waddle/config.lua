@@ -26,6 +26,7 @@ local DEFAULTS = {
   concurrency = false, concurrency_per_host = false, -- not set
   drop_capabilities = "auto", no_new_privs = "auto", seccomp = "auto", landlock = "auto", programs = false, core_dumps = false, writable = {},
   spool = "", spool_rows = false, spool_bytes = false, spool_age = false, spool_full = false,
+  upload_skipped = false,
   http_targets = { "https://www.google.com" }, tcp_targets = {}, udp_targets = {}, icmp_targets = { "8.8.8.8" },
 }
 
@@ -69,6 +70,7 @@ local READERS = {
   drop_capabilities = read.defence, no_new_privs = read.defence, seccomp = read.defence, landlock = read.defence, programs = read.boolean,
   core_dumps = read.boolean, writable = read.paths,
   spool = read.text, spool_rows = read.count, spool_bytes = read.size, spool_age = read.seconds, spool_full = read.full,
+  upload_skipped = read.boolean,
   http_targets = read.list, tcp_targets = read.list, udp_targets = read.list, icmp_targets = read.list,
 }
 
@@ -174,6 +176,9 @@ end
 local function add_flags(settings, flags, warn)
   if flags.spool ~= nil then
     put(settings, "spool", "--spool", "flag", flags.spool)
+  end
+  if flags.upload_skipped then
+    put(settings, "upload_skipped", "--upload-skipped", "flag", true)
   end
   for _, kind in ipairs(TYPES) do
     local given = flags[kind .. "_target"]
@@ -360,6 +365,7 @@ local function load(input, warn)
     spool = spooling,
     spool_places = spool_places,
     manager_url = settings.manager_url.value,
+    upload_skipped = settings.upload_skipped.value,
     period = period,
     concurrency = settings.concurrency.value or nil,
     concurrency_per_host = settings.concurrency_per_host.value or nil,
@@ -408,13 +414,14 @@ end
 -- @param input table:
 --   env        function(name) -> value or nil
 --   flags      table of parsed flags, or nil: test_type, http_target, tcp_target, udp_target, icmp_target (text or list of
---              texts), config_file, schedule (boolean), log_level, spool, and those of confinement
+--              texts), config_file, schedule (boolean), log_level, spool, upload_skipped (boolean), and those of confinement
 --   read_file  function(path) -> content, or nil, a message and the errno (default: config.read_file)
 -- @return config, warnings (list of texts); or nil and a message with the place and the reason, which is exit 2.
 --   config.auth        for the uploader: {type="none"|"jwt"|"apikey"|"userpass", token=, key=, user=, password=}
 --   config.manager_url as written
 --   config.spool       for the uploader: {spool = file or "none", max_rows=, max_bytes=, max_age=, full=}, nil where not set, and
 --                      no `spool` where no folder for one is known; config.spool_places says where each was written
+--   config.upload_skipped  whether runs that did not take place are uploaded, too
 --   config.period      seconds between rounds, nil for a single round
 --   config.concurrency, config.concurrency_per_host  most probes at once, of all and to one host; nil where not set
 --   config.targets     list of what `target.parse` returns, in the order http, tcp, udp, icmp; each `name` is unique, `place`

@@ -50,7 +50,7 @@ local function format_string(value)
   return (cjson.encode(value):gsub("\\/", "/"))
 end
 
--- Whether a table is written as a list, and its length. Lists are: marked tables, `{n=, ...}` lists whose only
+-- Whether a table is written as a list, and its length. Lists are: marked tables, `{n=, ...}` lists with items, whose only
 -- other keys are 1..n (a missing one is null), and tables whose keys are exactly 1..n, n > 0.
 local function list_length(t)
   local n, count, max, marked = rawget(t, "n"), 0, 0, json.is_array(t)
@@ -62,7 +62,7 @@ local function list_length(t)
       return nil
     end
   end
-  if counted and max <= n and (count > 0 or n == 0) then
+  if counted and max <= n and (count > 0 or n == 0 and marked) then
     return n
   elseif not counted and max == count and (count > 0 or marked) then
     return max

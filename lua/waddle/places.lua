@@ -91,12 +91,16 @@ function methods:limit(most, most_per_host)
   self.most, self.most_per_host = most, most_per_host
 end
 
+local function be(count)
+  return count == 1 and "is" or "are"
+end
+
 --- full(id, host) -> what keeps somebody waiting, for people: "256 are in flight", "8 to db.test are in flight".
 function methods:full(id, host)
   if host and self.most_per_host and not self.holds[id] then
-    return ("%d to %s are in flight"):format(self.most_per_host, host)
+    return ("%d to %s %s in flight"):format(self.most_per_host, host, be(self.most_per_host))
   end
-  return ("%d are in flight"):format(self.most)
+  return ("%d %s in flight"):format(self.most, be(self.most))
 end
 
 --- close(): nobody who waits is called any more.

@@ -238,15 +238,17 @@ site.transform = collect("transform", "transforms")
 --- on_change(function(result, before) end): called when a target begins to fail or to succeed.
 site.on_change = collect("on_change", "on_change")
 
---- put_into(uploader) -> sink, for a pipeline: puts the results of runs that took place, and logs what is not taken.
-function site.put_into(uploader)
+--- put_into(uploader, {skipped=}) -> sink, for a pipeline: puts the results of runs that took place, and with `skipped`, as it is when
+-- they come, those of the others, too; logs what is not taken.
+function site.put_into(uploader, options)
   local last
   local function put(results)
     local wanted, why = {}, nil
     for _, result in ipairs(results) do
-      if result.test_type == nil and pipeline.took_place(result) then
+      local asked_for = options.skipped or pipeline.took_place(result)
+      if asked_for and result.test_type == nil then
         why = "not uploaded, the probe function's result has no test_type"
-      elseif pipeline.took_place(result) then
+      elseif asked_for then
         wanted[#wanted + 1] = result
       end
     end
@@ -264,12 +266,34 @@ function site.put_into(uploader)
   return {put_all = put}
 end
 
---- sink(function(result) end) or sink(uploader): where results go. What an uploader has not sent when the targets have run
--- gets five seconds.
-function site.sink(to)
-  if type(to) == "table" and type(to.put_all) == "function" then
+-- What sink takes besides an uploader.
+local function sink_options(options, is_uploader)
+  if options == nil then
+    return {}
+  elseif not is_uploader then
+    fail("sink: only an uploader takes options", 2)
+  elseif type(options) ~= "table" then
+    fail(("sink: expected a table of options, got %s"):format(type(options)), 2)
+  end
+  for key, value in pairs(options) do
+    if key ~= "skipped" then
+      fail(("sink: unknown field '%s'%s"):format(tostring(key), nearest.hint(key, {skipped = true})), 2)
+    elseif type(value) ~= "boolean" then
+      fail(("sink: field 'skipped': expected a boolean, got %s"):format(type(value)), 2)
+    end
+  end
+  return merged(options)
+end
+
+--- sink(function(result) end) or sink(uploader [, {skipped=false}]): where results go. What an uploader has not sent when the targets have run
+-- gets five seconds. It gets the results of runs that took place; with skipped=true those of the others, too, whose error is "skipped" or
+-- "cancelled".
+function site.sink(to, options)
+  local is_uploader = type(to) == "table" and type(to.put_all) == "function"
+  options = sink_options(options, is_uploader)
+  if is_uploader then
     declared.uploaders[#declared.uploaders + 1] = to
-    to = site.put_into(to)
+    to = site.put_into(to, options)
   elseif type(to) ~= "function" then
     fail(("sink: expected a function or an uploader, got %s"):format(type(to)))
   end

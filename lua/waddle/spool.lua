@@ -2,6 +2,7 @@
 -- What must hold: what belongs to a running agent is only touched by it; a file that is not there is an empty spool, and is not made.
 
 local json = require "waddle.json"
+local show = require "waddle.spool_show"
 local sys = require "waddle.core.sys"
 
 local spool = {}
@@ -160,7 +161,7 @@ end
 -- @param client of find_agent or open_file
 -- @param quarantine whether those that were set aside are meant
 -- @param id only those of this id, or nil
--- @param fn called with each row {id=, number=, body=, tries=, put_at=, not_before=, status=, answer=, at=}
+-- @param fn called with each row, without secrets: {id=, number=, body=, tries=, put_at=, not_before=, status=, answer=, at=}
 -- @return how many, or nil and a message
 function spool.each(client, quarantine, id, fn)
   local count, after, more = 0, 0, true
@@ -170,7 +171,7 @@ function spool.each(client, quarantine, id, fn)
       return nil, message
     end
     for _, row in ipairs(page.rows) do
-      fn(row)
+      fn(show.row(row))
       after = row.number
     end
     count, more = count + #page.rows, page.more and #page.rows > 0

@@ -280,6 +280,27 @@ describe("a site file", function()
     assert.equal(0, m.count)
   end)
 
+  it("skipped runs are uploaded where asked for, by flag, variable or file", function()
+    local code = 'target{"tcp://127.0.0.1:1", blackout = "00:00-24:00"}'
+    local file = process.file("agent.json", '{"upload_skipped": true, "tcp_targets": [{"target": "127.0.0.1:1", "blackout": "00:00-24:00"}]}')
+    local WAYS = {{"--upload-skipped"}, {env = "yes"}, {"--config-file", file}}
+    for i, way in ipairs(WAYS) do
+      local m <close> = assert(manager.start {})
+      local more = {UPLOAD_SKIPPED = way.env, WADDLE_SITE = i < 3 and process.file("site.lua", code) or nil}
+      local status, _, err = agent(m, more, table.unpack(way))
+      assert.equal(0, status, err)
+      assert.equal(1, m.stored, err)
+      assert.equal("skipped", m.rows[1].error or m.rows[1].raw_results.error)
+      assert.equal("blackout", m.rows[1].raw_results.error_detail)
+      assert.equal(1, m.rows[1].raw_results.missed)
+      assert.is_nil(tonumber(m.rows[1].latency_ms))
+    end
+    local m <close> = assert(manager.start {})
+    local status, _, err = agent(m, {UPLOAD_SKIPPED = "perhaps", TCP_TARGETS = "127.0.0.1:1"})
+    assert.equal(2, status)
+    assert.matches("UPLOAD_SKIPPED: expected true or false", err)
+  end)
+
   it("a failed must in a probe function is that target's failure, not the agent's end", function()
     local m <close> = assert(manager.start {})
     local code, out, err = site(m, [[

@@ -172,6 +172,25 @@ describe("what a file declares", function()
     assert.equal("a", m.rows[1].raw_results.target_name)
   end)
 
+  it("of a run that did not take place goes to an uploader where asked", function()
+    local m <close> = assert(manager.start {})
+    local code, _, err = run(([[
+      target{"tcp://127.0.0.1:2", name = "b", blackout = "00:00-24:00"}
+      sink(upload.open{url = %q, spool = "none"}, {skipped = true})]]):format(m.url))
+    assert.equal(0, code, err)
+    assert.equal(1, m.stored)
+    assert.equal("skipped", m.rows[1].raw_results.error)
+    for text, message in pairs {
+      ["sink(function() end, {skipped = true})"] = "sink: only an uploader takes options",
+      ["sink(upload.open{url = 'http://h', spool = 'none'}, {skiped = true})"] = "sink: unknown field 'skiped', did you mean 'skipped'?",
+      ["sink(upload.open{url = 'http://h', spool = 'none'}, {skipped = 1})"] = "sink: field 'skipped': expected a boolean, got number",
+    } do
+      local status, _, said = run(text)
+      assert.equal(2, status, said)
+      assert.matches(message, said, 1, true)
+    end
+  end)
+
   it("is 3 when the uploader could not deliver", function()
     local m <close> = assert(manager.start {always = 403})
     local code, _, err = run(('target "tcp://127.0.0.1:1" sink(upload.open{url = %q, spool = "none"})'):format(m.url))

@@ -63,7 +63,56 @@ local function listed(m, ...)
   return found, rows
 end
 
+describe("what is shown of a row", function()
+  local show = require "waddle.spool_show"
+
+  it("is the text as it was written where there is no secret in it", function()
+    local text = '{"latency_ms": 1.50, "b":[], "a":{}, "url":"https://db.test/x?page=2", "tls":{"key":"RSA","signature":"sha256"}}'
+    assert.equal(text, show.body(text))
+  end)
+
+  it("has no secret of URLs, headers, labels and cookies", function()
+    local text = show.body(json.encode {target = "https://bob:hunter2@db.test/", raw_results = {n = 1.5, url = "https://h/?token=hunter2",
+      headers = {Authorization = "hunter2", ["x-api-key"] = {"hunter2"}, accept = "text/html"}, labels = {password = "hunter2", team = "db"}}})
+    assert.is_nil(text:find("hunter2", 1, true), text)
+    local shown = json.decode(text)
+    assert.equal("https://***@db.test/", shown.target)
+    assert.equal("text/html", shown.raw_results.headers.accept)
+    assert.equal("db", shown.raw_results.labels.team)
+    assert.equal(1.5, shown.raw_results.n)
+    assert.is_nil(show.body("no JSON https://bob:hunter2@h/"):find("hunter2", 1, true))
+  end)
+
+  it("has no credential that the manager repeats in its answer", function()
+    for _, answer in ipairs {"no such token: Bearer hunter2", "Authorization: Basic hunter2=", '{"error":"bad","token":"hunter2"}', "api_key=hunter2 is unknown",
+      "see https://bob:hunter2@h/"} do
+      local said = show.answer(answer)
+      assert.is_nil(said:find("hunter2", 1, true), said)
+    end
+    assert.equal("field 'timestamp': expected a date", show.answer "field 'timestamp': expected a date")
+  end)
+end)
+
 describe("waddle spool without an agent", function()
+  it("shows no secret in any of its words", function()
+    local m <close> = assert(manager.start {plan = {422}, always = 503})
+    do
+      local u <close> = upload.open {url = m.url, spool = file, device = uploads.device, concurrency = 1}
+      for _, id in ipairs {"aside", "waits"} do
+        local body = json.encode {test_type = "tcp", target_host = "db.test", raw_results = {url = "https://u:hunter2@h/?token=hunter2", labels = {password = "hunter2"}}}
+        assert(u.core:put(id, body))
+      end
+      spec.eventually(function() return #m.plan == 0 and u:status().in_flight == 0 end)
+    end
+    for _, words in ipairs {{"list"}, {"list", "--json"}, {"list", "--json", "--quarantine"}, {"list", "--quarantine"}, {"show", "waits"}, {"show", "aside"}, {"export"},
+      {"export", "--quarantine"}} do
+      local code, out, err = spool(nil, table.unpack(words))
+      assert.equal(0, code, err)
+      assert.matches("db.test", out, 1, true)
+      assert.is_nil(out:find("hunter2", 1, true), table.concat(words, " ") .. ": " .. out)
+    end
+  end)
+
   it("lists every row as one JSON array, [] when there is none, and makes no file", function()
     local code, out = spool(nil, "list", "--json")
     assert.same({0, "[]\n"}, {code, out})
