@@ -48,13 +48,14 @@ static const struct wd_field fields[] = {
   WD_FIELD(L_, block, "block", WD_T_BYTES, .max = 1e15, .help = "of one text or table (default 8MiB)"),
   WD_FIELD(L_, depth, "depth", WD_T_INT, .max = 1e9, .help = "calls within calls (default 100000)"),
   WD_FIELD(L_, sockets, "sockets", WD_T_INT, .max = 1e9, .help = "probes under way at once, each with its sockets (default 20000)"),
+  WD_FIELD(L_, output, "output", WD_T_BYTES, .max = 1e15, .help = "a task may print and log without waiting (default 64MiB)"),
   WD_FIELD(L_, stall, "stall", WD_T_DURATION, .max = 1e6, .flags = WD_F_HIDDEN, .help = "without a pass of the loop"),
   {0}};
 #undef L_
 const struct wd_desc wd_limits_desc = {"limits", fields, sizeof(struct wd_limits)};
 
 static const struct wd_limits defaults = {
-  .slice = 2 * WD_MS, .cpu = WD_S, .memory = 256 << 20, .block = 8 << 20, .depth = 100000, .sockets = 20000};
+  .slice = 2 * WD_MS, .cpu = WD_S, .memory = 256 << 20, .block = 8 << 20, .depth = 100000, .sockets = 20000, .output = 64 << 20};
 
 static struct wd_vm *the_vm; // a signal handler has no argument
 
@@ -105,6 +106,7 @@ static void say_why(struct wd_budget *b, struct wd_task *t, lua_State *L, const 
   case WD_OVER_MEMORY: snprintf(out, room, "memory: the script uses more than %g MiB", (double)most->memory / (1 << 20)); break;
   case WD_OVER_BLOCK: snprintf(out, room, "memory: one text or table of more than %g MiB", (double)most->block / (1 << 20)); break;
   case WD_OVER_SOCKETS: snprintf(out, room, "sockets: more than %lld probes under way", (long long)most->sockets); break;
+  case WD_OVER_OUTPUT: snprintf(out, room, "output: more than %g MiB printed and logged without waiting", (double)most->output / (1 << 20)); break;
   default: snprintf(out, room, "depth: more than %lld calls within calls", (long long)(depth ? depth : most->depth));
   }
 }
@@ -118,7 +120,7 @@ bool wd_budget_judge(struct wd_vm *vm, struct wd_task *t, lua_State *L) {
     return true;
   }
   t->over = WD_OVER_NOTHING; // only waddle itself is at work
-  t->spent = 0;
+  t->spent = t->written = 0;
   vm->budget.cpu_from = cpu_now();
   return false;
 }
@@ -163,6 +165,16 @@ static void leave(struct wd_vm *vm, lua_State *L) {
   if (!lua_isyieldable(L)) wd_budget_raise(L);
   vm->budget.set_aside = true;
   lua_yield(L, 0);
+}
+
+void wd_budget_output(lua_State *L, size_t bytes) {
+  struct wd_vm *vm = wd_vm_of(L);
+  struct wd_task *t = vm->current;
+  if (!vm->budget.on || !vm->budget.limits.output || !t) return;
+  t->written += bytes < INT32_MAX ? (int64_t)bytes : INT32_MAX;
+  if (t->written <= vm->budget.limits.output) return;
+  t->over = WD_OVER_OUTPUT;
+  if (wd_budget_judge(vm, t, L)) leave(vm, L);
 }
 
 // The first event of a line after the hook was set may be one in the middle of that line: Lua compares with the line it knew last. From the
@@ -342,7 +354,7 @@ static int l_collect(lua_State *L) {
 }
 
 void wd_budget_reclaim(struct wd_vm *vm, enum wd_over over) {
-  if (over != WD_OVER_CPU && over != WD_OVER_SOCKETS) vm->budget.reclaiming = RECLAIM_CYCLES;
+  if (over != WD_OVER_CPU && over != WD_OVER_SOCKETS && over != WD_OVER_OUTPUT) vm->budget.reclaiming = RECLAIM_CYCLES;
 }
 
 void wd_budget_after_pass(struct wd_vm *vm) {

@@ -17,7 +17,7 @@ struct wd_task;
 struct wd_vm;
 
 // What a task has used too much of.
-enum wd_over { WD_OVER_NOTHING, WD_OVER_CPU, WD_OVER_MEMORY, WD_OVER_BLOCK, WD_OVER_DEPTH, WD_OVER_SOCKETS };
+enum wd_over { WD_OVER_NOTHING, WD_OVER_CPU, WD_OVER_MEMORY, WD_OVER_BLOCK, WD_OVER_DEPTH, WD_OVER_SOCKETS, WD_OVER_OUTPUT };
 
 // 0: no limit.
 struct wd_limits {
@@ -27,6 +27,7 @@ struct wd_limits {
   int64_t block;  // bytes of one piece
   int64_t depth;  // calls within calls
   int64_t sockets; // probes under way at once
+  int64_t output; // bytes that one task prints and logs between two of its waits
   wd_ns stall;    // after so long without a pass of the loop the process ends itself; for who is watched from outside
 };
 
@@ -89,6 +90,9 @@ void wd_budget_reclaim(struct wd_vm *vm, enum wd_over over);
 
 // The running task is about to start a probe, `under_way` are going on: ends it where that is too many. [-0, +0, e]
 void wd_budget_sockets(lua_State *L, int64_t under_way);
+
+// The running task is about to write so many bytes to standard output or the log: ends it where that is too many. [-0, +0, e]
+void wd_budget_output(lua_State *L, size_t bytes);
 
 // Raises where the running task, or all of them, must end and Lua cannot yield; again at every instruction, until it is out.
 void wd_budget_raise(lua_State *L) __attribute__((noreturn));

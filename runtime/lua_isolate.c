@@ -287,7 +287,7 @@ static int l_enter(lua_State *L) {
                             .memory = WD_NONE,
                             .block = WD_NONE,
                             .depth = WD_NONE,
-                            .sockets = WD_NONE,
+                            .sockets = WD_NONE, .output = WD_NONE,
                             .stall = seconds * WD_S};
   wd_budget_set(vm, &stall);
   wd_watchdog_report_to(PIPE_FD);

@@ -195,7 +195,7 @@ static void finish(struct wd_task *t, enum wd_task_end end, const char *error) {
   t->state = WD_TASK_CLOSING;
   t->end = end;
   t->over = WD_OVER_NOTHING; // what is to be closed has a budget of its own
-  t->spent = 0;
+  t->spent = t->written = 0;
   if (end == WD_END_ERROR) {
     if (error && !deep) wd_vm_push_text(vm, t->co, error);
     t->trace = error && deep ? strdup(error) : wd_vm_traceback(vm, t->co);
@@ -273,7 +273,7 @@ static void step(struct wd_task *t) {
   } else {
     lua_pop(t->co, nresults);
     t->state = WD_TASK_WAITING;
-    t->spent = 0;
+    t->spent = t->written = 0;
     vm->waiting++;
     if (t->op->done) wd_task_wake(t);
   }

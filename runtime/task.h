@@ -42,6 +42,7 @@ struct wd_task {
   const void *child_failed; // that child, only to be compared with
   wd_ns started;
   wd_ns spent;              // processor time since its last wait, without the present slice
+  int64_t written; // bytes, likewise
   volatile sig_atomic_t over; // enum wd_over: what it has used too much of
   unsigned long id;
 };

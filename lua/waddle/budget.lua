@@ -5,7 +5,7 @@ local core = require "waddle.core.budget"
 
 local budget = {}
 
---- names() -> {name=true}: slice, cpu, memory, block, depth, sockets.
+--- names() -> {name=true}: slice, cpu, memory, block, depth, sockets, output.
 function budget.names()
   local names = {}
   for _, field in ipairs(core.describe()) do

@@ -1,5 +1,6 @@
 -- The log for scripts: lines on stderr, never among the results. Credentials in URLs are hidden.
 
+local budget = require "waddle.core.budget"
 local redact = require "waddle.redact"
 local sys = require "waddle.core.sys"
 
@@ -7,7 +8,9 @@ local log = {}
 
 local function writer(level)
   return function(text, ...)
-    sys.log(level, redact.text(select("#", ...) > 0 and tostring(text):format(...) or tostring(text)))
+    local line = select("#", ...) > 0 and tostring(text):format(...) or tostring(text)
+    budget.output(#line)
+    sys.log(level, redact.text(line))
   end
 end
 

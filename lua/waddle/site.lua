@@ -175,12 +175,12 @@ end
 
 local CONCURRENCY = {concurrency = true, concurrency_per_host = true}
 
---- limits{concurrency=256, concurrency_per_host=, cpu="1s", slice="2ms", memory="256MiB", block="8MiB", depth=100000, sockets=20000}
+--- limits{concurrency=256, concurrency_per_host=, cpu="1s", slice="2ms", memory="256MiB", block="8MiB", depth=100000, sockets=20000, output="64MiB"}
 -- concurrency, concurrency_per_host: how many probes run at once at most, of all targets and to one host (default: no limit of its own);
 -- what finds no place starts later, in order. The others are the budget of scripts, 0 for no limit: a task that has worked for `slice`
 -- without waiting is set aside while others run; one that goes on like that for `cpu` of processor time ends with an error, as does one that
 -- makes the script use more than `memory`, a text or table larger than `block`, more calls within calls than `depth`, or has
--- more probes under way than `sockets`.
+-- more probes under way than `sockets`, or prints and logs more than `output` without waiting.
 function site.limits(options)
   if type(options) ~= "table" then
     fail(("limits: expected a table, got %s"):format(type(options)))

@@ -36,10 +36,15 @@ local function cancel_each(tasks)
   end
 end
 
+local LIST = {__name = "json.array"}
+
 -- Runs start(1) .. start(n), `limit` at a time; the first values in order. The first one that raises
 -- cancels the rest.
 local function gather(n, limit, start)
   local me, out, running, ended, launched = core.current(), {n = n}, {}, {}, 0
+  if n == 0 then
+    setmetatable(out, LIST) -- json writes it as a list
+  end
   local guard <close> = on_close(function() cancel_each(running) end) -- luacheck: ignore 211
   local function launch()
     launched = launched + 1

@@ -292,6 +292,54 @@ describe("sockets", function()
   end)
 end)
 
+describe("output", function()
+  after_each(process.clean)
+
+  for what, line in pairs {
+    print = 'print(("x"):rep(1000))', ["io.write"] = 'io.write(("x"):rep(1000))', ["io.stdout:write"] = 'io.stdout:write("x", ("x"):rep(1000))',
+    ["io.stderr:write"] = 'io.stderr:write(("x"):rep(1000))', log = 'log.info(("x"):rep(1000))', ["a coroutine"] = 'coroutine.wrap(function() print(("x"):rep(1000)) end)()',
+  } do
+    it("has a limit for " .. what .. ", which ends the task whatever it catches", function()
+      local file = process.file("case.lua", ([[
+local t = task.spawn(function()
+  while true do
+    pcall(function()
+      %s
+    end)
+  end
+end)
+local ok, err = pcall(t.join, t)
+task.sleep(0.01)
+io.stderr:write("\nEND ", tostring(ok), " ", err, "\n")]]):format(line))
+      local status, out, err = process.run {"--budget", "output=64KiB", "run", file}
+      assert.equal(0, status)
+      assert.matches(("END false %s:4: budget: output: more than 0.0625 MiB printed and logged without waiting"):format(file), err, 1, true)
+      assert.is_true(#out <= 65 << 10)
+    end)
+  end
+
+  it("is counted anew after each wait, and not for files", function()
+    local file = process.file("case.lua", [[
+local null = io.open("/dev/null", "w")
+for _ = 1, 100 do
+  for _ = 1, 10 do print(("x"):rep(1000)) null:write(("x"):rep(10000)) end
+  task.sleep(0)
+end]])
+    local status, out, err = process.run {"--budget", "output=64KiB", "run", file}
+    assert.equal(0, status, err)
+    assert.equal(1001000, #out)
+    assert.equal(0, (process.run {"--budget", "output=0", "-e", 'for _ = 1, 100 do print(("x"):rep(1000)) end'}))
+  end)
+
+  it("leaves the errors of what writes as they are", function()
+    for code, message in pairs {["io.write({})"] = "bad argument #1 to 'write' (string expected, got table)",
+      ["io.stdout:write(1, {})"] = "bad argument #2 to 'write' (string expected, got table)"} do
+      local _, _, err = process.run {"-e", code}
+      assert.matches(message, err, 1, true)
+    end
+  end)
+end)
+
 describe("a wrong budget", function()
   it("is bad usage that names its place", function()
     for args, message in pairs {

@@ -5,7 +5,7 @@ describe("json.encode", function()
     { "an empty object", {}, "{}" },
     { "an empty list that is marked", json.array {}, "[]" },
     { "an empty list of a result", setmetatable({}, { __name = "json.array" }), "[]" },
-    { "an empty list of a task", { n = 0 }, "[]" },
+    { "an object whose field n is zero", { n = 0 }, '{"n":0}' },
     { "a list", { 1, 2, 3 }, "[1,2,3]" },
     { "a list with a hole, counted", { n = 3, [1] = 1, [3] = 3 }, "[1,null,3]" },
     { "a list that ends in nothing", { n = 2, [1] = true }, "[true,null]" },

@@ -96,7 +96,7 @@ describe("places", function()
     p:ask(2, "a")
     p:ask(3, "b")
     p:ask(4, "c")
-    assert.equal("1 to a are in flight", p:full(2, "a"))
+    assert.equal("1 to a is in flight", p:full(2, "a"))
     assert.equal("2 are in flight", p:full(4, "c"))
   end)
 
@@ -211,9 +211,9 @@ describe("the runner", function()
 
   it("records a run that found no place until the next one was due, and whose the places were", function()
     local out = reasons "concurrency = 1"
-    assert.truthy(out:find("late: no free place until the next run was due, 1 are in flight\n", 1, true), out)
+    assert.truthy(out:find("late: no free place until the next run was due, 1 is in flight\n", 1, true), out)
     out = reasons "concurrency = 100, concurrency_per_host = 1"
-    assert.truthy(out:find("late: no free place until the next run was due, 1 to 10.0.0.1 are in flight\n", 1, true), out)
+    assert.truthy(out:find("late: no free place until the next run was due, 1 to 10.0.0.1 is in flight\n", 1, true), out)
     out = reasons "concurrency = 100"
     assert.is_nil(out:find("late", 1, true), out)
     assert.truthy(out:find("overlap: the run before is still going on\n", 1, true), out)
