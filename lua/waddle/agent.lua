@@ -25,6 +25,7 @@ local OK, FAILED, USAGE, UNDELIVERED = 0, 1, 2, 3
 -- Docker kills ten seconds after its signal.
 local GRACE_S = 2 -- for probes in flight when a signal comes
 local SINKS_S = 1 -- for a site's own sinks then
+local BREATH = 256 -- targets between two pauses
 local FLUSH_S = 5 -- for results that are still unsent at the end
 
 local function log(level, text, ...)
@@ -187,7 +188,10 @@ local function wanted_targets(settings, declared)
   for _, target in ipairs(settings.targets) do
     wanted[#wanted + 1] = target
   end
-  for _, target in ipairs(declared.targets) do
+  for i, target in ipairs(declared.targets) do
+    if i % BREATH == 0 then
+      task.sleep(0) -- in a reload others run meanwhile
+    end
     if not target.test_type or settings.types[target.test_type] then
       wanted[#wanted + 1] = target
     end

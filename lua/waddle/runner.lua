@@ -418,7 +418,8 @@ function methods:stop()
 end
 
 --- reload{targets=list of waddle.rows, every=, transforms=, sinks=, on_change=, concurrency=, concurrency_per_host=} -> how many were kept, changed, added and
--- removed (waddle.swap), or nil and a message when one of the targets is wrong: then all is as it was. While forever() runs.
+-- removed (waddle.swap), or nil and a message when one of the targets is wrong: then all is as it was. While forever() runs;
+-- yields, and the old targets run until all of the new ones are in their place.
 function methods:reload(opts)
   local counts, message = swap.apply(self, opts.targets, opts.every, runner.read)
   if not counts then

@@ -1,11 +1,14 @@
 -- Other targets for a runner (waddle.runner) that runs. Targets are known again by their names.
 -- What must hold: one that has stayed as it was notices nothing; one that has changed keeps its number, and with it its place in time, what it waits
--- for and its last result; nothing is changed when one of the new ones is wrong. A run that is going on ends as it began.
+-- for and its last result; nothing is changed when one of the new ones is wrong. A run that is going on ends as it began. What takes long is done
+-- beside, with pauses in which the old targets run; then all changes at once.
 
 local rows = require "waddle.rows"
+local task = require "waddle.core.task"
 
 local swap = {}
 
+local BREATH = 128 -- targets between two pauses
 local DEEPEST = 8 -- tables in tables; deeper ones are taken for different
 
 local function equal(a, b, depth)
@@ -27,6 +30,12 @@ local function equal(a, b, depth)
   return true
 end
 
+local function pause(i)
+  if i % BREATH == 0 then
+    task.sleep(0)
+  end
+end
+
 --- same(a, b) -> whether two values are the same data.
 function swap.same(a, b)
   return equal(a, b, 0)
@@ -46,6 +55,7 @@ end
 local function numbers_by_name(self)
   local by_name = {}
   for id = #self.rows, 1, -1 do
+    pause(id)
     if self.plans[id] then
       local name = self.rows[id].name
       by_name[name] = by_name[name] or {}
@@ -70,6 +80,7 @@ end
 local function number(self, targets)
   local by_name, free, last, ids, of = numbers_by_name(self), free_numbers(self), #self.rows, {}, {}
   for i, target in ipairs(targets) do
+    pause(i)
     local known = by_name[target.name]
     ids[i] = known and table.remove(known)
   end
@@ -87,6 +98,7 @@ end
 local function plan_all(targets, every, read)
   local plans, by_settings = {}, {}
   for i, target in ipairs(targets) do
+    pause(i)
     local plan, message = by_settings[target.settings], nil
     if not plan then
       plan, message = read(target, every)
@@ -102,7 +114,7 @@ end
 
 --- swap.apply(runner, targets, every, read) -> {kept=, changed=, added=, removed=, started={number...}} | nil, message. `targets` is a list of
 -- waddle.rows, `every` what their settings lack, `read` runner.read. `started` are those without a schedule that are new or other than they were: they
--- are to run once.
+-- are to run once. Yields.
 function swap.apply(self, targets, every, read)
   local planned, message = plan_all(targets, every, read)
   if not planned then
@@ -110,7 +122,9 @@ function swap.apply(self, targets, every, read)
   end
   local of, last = number(self, targets)
   local list, plans, keep, counts = rows.new(), {}, {}, {kept = 0, changed = 0, added = 0, removed = 0, started = {}}
+  local gone, begin = {}, {}
   for id = 1, last do
+    pause(id)
     local before, i = self.rows[id], of[id]
     local was = before and self.plans[id]
     local after = i and targets[i] or before
@@ -123,10 +137,19 @@ function swap.apply(self, targets, every, read)
       counts[count] = counts[count] + 1
     end
     if not i or not was then
-      self.after[id] = nil
-      self.pipeline:forget(id)
+      gone[#gone + 1] = id
     end
-    if i and not plans[id].spec and not same and not self.runs[id] and self.waiting[id] == nil then
+    if i and not plans[id].spec and not same then
+      begin[#begin + 1] = id
+    end
+  end
+  -- From here on nothing waits.
+  for _, id in ipairs(gone) do
+    self.after[id] = nil
+    self.pipeline:forget(id)
+  end
+  for _, id in ipairs(begin) do
+    if not self.runs[id] and self.waiting[id] == nil then
       table.insert(counts.started, id)
     end
   end

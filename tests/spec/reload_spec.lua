@@ -201,4 +201,40 @@ describe("a reload of many targets", function()
     assert.equal(400, a.count "ran t%d+;")
     assert.equal(0, (a.stop()))
   end)
+
+  it("does not hold up what runs, and shows nothing half done", function()
+    local SLOW = os.getenv "WADDLE_GC_STRESS" or os.getenv "ASAN_OPTIONS"
+    local COUNT, MOST_S = SLOW and 300 or 5000, SLOW and 2 or 0.25 -- for a busy machine; alone it is a tenth of that
+    -- How late a task is that wakes every 5 ms while it is told to look.
+    local function site(timeout)
+      return ([[
+for i = 1, %d do target {"udp://127.0.0.1:9", name = "t" .. i, count = 1, timeout = "%dms", every = "10h"} end
+target {name = "clock", every = "1s", probe = function() return {success = true} end}
+task.spawn(function()
+  local last, worst, began = task.now(), 0, task.now()
+  while true do
+    task.sleep(0.005)
+    local now = task.now()
+    worst, last = math.max(worst, now - last - 0.005), now
+    if now - began > 1 then log.info("worst %%.3f;", worst) worst, began = 0, now end
+  end
+end)]]):format(COUNT, timeout)
+    end
+    local a = start(site(10))
+    a.await("worst [%d.]+;", 2)
+    a.write(site(20))
+    a.hangup()
+    a.await(("targets unchanged: 0, changed: %d, added: 0, removed: 0"):format(COUNT + 1))
+    local before = a.count "worst"
+    a.await("worst [%d.]+;", before + 1)
+    local _, _, err = a.stop()
+    local after_start, worst = err:match "uploading to(.*)$", 0
+    local seen = 0
+    for text in after_start:gmatch "worst ([%d.]+);" do
+      seen = seen + 1
+      worst = seen > 1 and math.max(worst, tonumber(text)) or worst -- the first one is of the start
+    end
+    assert.is_true(seen > 1)
+    assert.is_true(worst < MOST_S, ("a task was late by %g s"):format(worst))
+  end)
 end)
