@@ -104,6 +104,28 @@ local _, build_us = measured(function()
 end)
 tell("upload, result made a row: CPU each", "us", build_us)
 run("memory", {}, {})
+
+-- Memory while results pile up on the disk, and what the second half of them adds to the first: that is none.
+local function pile_up(path, count)
+  local u = upload.open {url = "http://127.0.0.1:9", spool = path, max_rows = count, max_bytes = "4GiB"}
+  local body = contract.build(result, u.device).body
+  local halves = {}
+  for first = 1, count, AT_ONCE do
+    local some = {}
+    for i = first, math.min(first + AT_ONCE - 1, count) do
+      some[#some + 1], some[#some + 2] = "waits-" .. i, body
+    end
+    assert(u.core:put(table.unpack(some)) == #some // 2)
+    if first < count / 2 and first + AT_ONCE >= count / 2 or first + AT_ONCE > count then
+      halves[#halves + 1] = resident()
+    end
+  end
+  assert(u:status().queued + u:status().in_flight == count)
+  tell(("upload, %d more results than %d in a spool: memory"):format(count // 2, count // 2), "MiB", halves[#halves] - halves[1], {most = 4})
+  u:close()
+end
+
 if arg[2] then
+  pile_up(arg[2] .. "/waiting.db", 4 * rows)
   run("a spool", {spool = arg[2] .. "/upload.db"}, {put = {most = 30}, rate = {least = 3000}, memory = {most = 4}})
 end
