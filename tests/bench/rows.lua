@@ -57,6 +57,7 @@ local rows = {
     figures = {{what = "memory", of = "memory", limit = {most = 24}, known = 441}},
   },
   {name = "start", lines = "sh {dir}/start.sh {waddle} 127.0.0.1:{tcp}"},
+  {name = "budget.delay", lines = "{waddle} run {dir}/delay.lua"},
   {name = "upload", n = 50000, lines = "{waddle} --budget cpu=0 run {dir}/upload.lua {n} {work}"},
   {
     name = "icmp.sweep", what = "icmp.sweep, 32,766 hosts", needs = {"netns"},
