@@ -233,7 +233,7 @@ bool wd_fork_server_serve(int *argc, char ***argv, int *code) {
     } else if (request[0] == SPAWN && confined) {
       if (spawn(length, fd, &count, &answer)) {
         memset((*argv)[1], 0, strlen((*argv)[1]));
-        strcpy((*argv)[1], WD_FORK_COPY); // for ps; it is shorter
+        memcpy((*argv)[1], WD_FORK_COPY, sizeof(WD_FORK_COPY)); // for ps; it is shorter
         *argc = count;
         *argv = words;
         return true;
