@@ -296,8 +296,7 @@ static void on_store_ready(void *ctx) {
 
 // How delivery to this address stood when another process had the rows. A back-off goes on; a queue that was blocked is tried
 // at once with a single row, since what was wrong may have been mended while nothing ran.
-static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
-  struct wd_upload *u = ctx;
+static void remember(struct wd_upload *u, const struct wd_store_memo *memo) {
   if (u->state != WD_UPLOAD_OK || u->sent || strcmp(memo->where, u->where) != 0) return;
   u->odd = memo->odd;
   if (memo->state != WD_UPLOAD_BACKOFF && memo->state != WD_UPLOAD_STOPPED) return;
@@ -310,6 +309,17 @@ static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
   if (wd_upload_left(u))
     wd_log(WD_LOG_WARNING, "upload: %s: was %s before the start (%s), %" PRId64 " results wait", u->where, state_names[u->state],
            u->last_error, wd_upload_left(u));
+}
+
+static void try_at_once(struct wd_upload *u) {
+  u->retry_at = wd_clock_now();
+  wd_store_make_due(u->store);
+}
+
+static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
+  struct wd_upload *u = ctx;
+  remember(u, memo);
+  if (u->flushes) try_at_once(u); // asked for before it was known what to wait for
 }
 
 int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *store, struct wd_transport *transport,
@@ -354,8 +364,7 @@ void wd_upload_flush(struct wd_upload *u, struct wd_upload_flush *flush) {
   flush->next = u->flushes;
   flush->waiting = true;
   u->flushes = flush;
-  u->retry_at = wd_clock_now();
-  wd_store_make_due(u->store);
+  try_at_once(u);
   pump(u);
 }
 

@@ -1,8 +1,11 @@
 -- The reference's flaws that concern delivery, by their number in the contract.
 
+local manager = require "waddle.manager"
+local process = require "tests.support.process"
 local spec = require "tests.support.spec"
 local sys = require "waddle.core.sys"
 local task = require "waddle.task"
+local upload = require "waddle.upload"
 local uploads = require "tests.support.uploads"
 
 local with, put = uploads.with, uploads.put
@@ -180,6 +183,22 @@ describe("flaw 17: what was in hand was lost", function()
 end)
 
 describe("flaw 18: nobody could tell what was not delivered", function()
+  it("flush counts what an earlier process left in a spool, and tries it at once, whatever the back-off of that was", function()
+    local file = process.folder() .. "/waddle.db"
+    for _, count in ipairs {40, 0} do
+      local m <close> = assert(manager.start {always = {status = 503, headers = {["retry-after"] = "3600"}}})
+      local options = {url = m.url, device = uploads.device, spool = file}
+      local first = upload.open(options)
+      put(first, count)
+      first:flush "200ms"
+      first:close()
+      m.always = nil
+      local u <close> = upload.open(options)
+      assert.same({0, count}, {u:flush(5), m.stored})
+    end
+    process.clean()
+  end)
+
   it("flush says how many are left, for the exit code", function()
     with({always = 503}, nil, function(_, u)
       put(u, 4)

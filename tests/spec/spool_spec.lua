@@ -123,17 +123,6 @@ describe("a spool", function()
     end
   end)
 
-  it("is read before a flush says that nothing is left", function()
-    for _, count in ipairs {40, 0} do
-      local m <close> = assert(manager.start())
-      local first = open(NOBODY)
-      put(first, count)
-      first:close()
-      local u <close> = open(m.url)
-      assert.same({0, count}, {u:flush(10), m.stored})
-    end
-  end)
-
   it("has whatever put acknowledged, when the process is killed at any moment", function()
     for round = 1, 5 do
       local a = child "while true do put(20) end"

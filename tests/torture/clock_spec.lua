@@ -21,7 +21,12 @@ setup(function()
   end)
 end)
 
-after_each(process.clean)
+local limit_s = process.limit_s
+before_each(function() process.limit_s = torture.pick(limit_s, 60) end)
+after_each(function()
+  process.limit_s = limit_s
+  process.clean()
+end)
 
 local function set(file, seconds)
   local out = assert(io.open(file, "r+b"))

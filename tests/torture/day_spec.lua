@@ -6,7 +6,8 @@ local torture = require "tests.torture.torture"
 local virtual = require "tests.support.virtual"
 
 local HOURS = torture.pick(4, 24)
-local GROWN_KIB = 1024
+local GROWN_KIB = 4096 -- two huge pages, which the kernel may make of small ones at any time; what a run leaves behind is seen in Lua's count
+local GROWN_LUA_KIB = 64
 
 local limit_s = process.limit_s
 before_each(function() process.limit_s = torture.pick(60, 900) end)
@@ -78,7 +79,7 @@ describe("a day", function()
     -- 67 by the minute, 67 in 90 s, 66 every other minute: in an hour 8,680 runs.
     assert.is_true(math.abs(last.runs - HOURS * 8680) < 300, ("%d runs"):format(last.runs))
     assert.is_true(last.rss - first.rss < GROWN_KIB, out)
-    assert.is_true(last.lua - first.lua < GROWN_KIB, out)
+    assert.is_true(last.lua - first.lua < GROWN_LUA_KIB, out)
     assert.equal(first.fds, last.fds, out)
   end)
 end)

@@ -1,6 +1,7 @@
 -- A manager that does everything to an uploader with a spool that a server can do, one mood after another by chance; then it is well. Nothing
 -- is lost, nothing is held up, nothing grows, and nobody else gets the credentials.
 
+local json = require "waddle.json"
 local manager = require "waddle.manager"
 local manager_rules = require "waddle.manager_rules"
 local process = require "tests.support.process"
@@ -174,7 +175,8 @@ describe("a hostile manager", function()
     end
     mood = "well"
     local u <close> = open(file)
-    assert.equal(0, u:flush(60))
+    local left = u:flush(60)
+    assert.equal(0, left, json.encode(u:status()))
     spec.eventually(function() return u:status().quarantined == u:status().rejected end)
     local set_aside = u:status().quarantined
     heartbeat:cancel()
