@@ -20,7 +20,7 @@
 #endif
 
 enum {
-  TICKS_A_SLICE = 2,    // a slice has lasted long enough when it was there at so many ticks after its first
+  TICKS_A_SLICE = 4,    // a slice has lasted long enough when it was there at so many ticks after its first
   FEW_EVENTS = 64,      // lines the hook looks at before it leaves a place alone that cannot be left, until the next tick
   MANY_UNANSWERED = 50, // ticks without an instruction of Lua, after which they come less often
   DEEP = 1000,          // calls from which on a large block is taken for their frames
@@ -30,6 +30,7 @@ enum {
   MUCH_MEMORY = 4,      // part of the limit from which on the collector hurries
   HURRY_MUL = 40,       // the collector's speed then
   HURRY_PERCENT = 110, PATIENCE_PERCENT = 200, // the collector's pause with much and with little in use
+  LARGE_BYTES = 256 << 10, // of a block that the collector would make up for by one long step
   RECLAIM_CYCLES = 2,   // the one under way may have seen what is now garbage
   GC_SLICE_STEPS = 16,
 };
@@ -189,6 +190,10 @@ static void hook(lua_State *L, lua_Debug *ar) {
     return;
   }
   b->unanswered = 0;
+  if (b->forgive) {
+    b->forgive = false;
+    if (lua_gc(L, LUA_GCISRUNNING)) lua_gc(L, LUA_GCRESTART);
+  }
   if (b->place_wanted) {
     char place[WD_PLACE_LEN];
     tell(b, wd_vm_place(L, 0, place) ? place : "");
@@ -257,7 +262,7 @@ static void look_at_slice(struct wd_vm *vm, struct wd_task *t) {
   if (lua_gethookmask(L) == 0) {
     b->events = b->unanswered = 0;
     arm(L, t->over ? LUA_MASKCOUNT : LUA_MASKLINE);
-  } else if (t->over) {
+  } else if (t->over && lua_gethookmask(L) != LUA_MASKCOUNT) { // setting a hook again walks over all calls
     arm(L, LUA_MASKCOUNT);
   }
   if (++b->unanswered > MANY_UNANSWERED) { // it waits in the kernel, or works in C
@@ -336,6 +341,10 @@ static bool may_grow(struct wd_slab *slab, size_t size) {
   if (!t || !vm->running) return true; // waddle itself
   int64_t after = bytes_in_use(vm) + (int64_t)size;
   bool block = (int64_t)size > b->large, memory = after > b->full;
+  if (size >= LARGE_BYTES && !b->forgive) {
+    b->forgive = true;
+    if (lua_gethookmask(vm->running) == 0) arm(vm->running, LUA_MASKCOUNT);
+  }
   if (!block && !memory) return true;
   if (!t->over && (block || !b->reclaiming)) {
     t->over = block ? WD_OVER_BLOCK : WD_OVER_MEMORY;

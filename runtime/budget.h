@@ -57,6 +57,7 @@ struct wd_budget {
   bool condemned;               // `why` says what the running task ends for
   char why[WD_WHY_LEN];
   int refusals;               // times that memory is still to be refused, whatever for
+  bool forgive;                 // the collector's debt: a large block was taken
   int reclaiming;               // cycles of the collector that are still to be hurried through
   bool hurried;
 };

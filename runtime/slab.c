@@ -3,9 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-enum { CHUNK_BYTES = 64 << 10, HUGE_BYTES = 2 << 20, GROWN_BYTES = 4 << 20, LARGEST = WD_SLAB_STEP * WD_SLAB_SIZES };
+// Chunks are of ordinary pages. To fill a huge one takes a kernel up to 10 ms where its host has to find the memory first, and nothing else
+// happens meanwhile.
+enum { CHUNK_BYTES = 64 << 10, LARGEST = WD_SLAB_STEP * WD_SLAB_SIZES };
 
 struct wd_slab_chunk {
   struct wd_slab_chunk *next;
@@ -26,24 +27,14 @@ static void give_back(struct wd_slab *slab, void *block, size_t size) {
   *list = block;
 }
 
-// A state that has grown gets huge pages, if the kernel has some: filling them costs a fraction of the page faults.
-static struct wd_slab_chunk *chunk_memory(size_t size) {
-  if (size == CHUNK_BYTES) return malloc(size);
-  void *memory = aligned_alloc(size, size);
-  if (memory) madvise(memory, size, MADV_HUGEPAGE);
-  return memory;
-}
-
 static bool new_chunk(struct wd_slab *slab) {
-  size_t size = slab->bytes < GROWN_BYTES ? CHUNK_BYTES : HUGE_BYTES;
-  struct wd_slab_chunk *chunk = chunk_memory(size);
+  struct wd_slab_chunk *chunk = malloc(CHUNK_BYTES);
   if (!chunk) return false;
-  slab->bytes += size;
   if (slab->at < slab->end) give_back(slab, slab->at, (size_t)(slab->end - slab->at));
   chunk->next = slab->chunks;
   slab->chunks = chunk;
   slab->at = chunk->bytes;
-  slab->end = (char *)chunk + size;
+  slab->end = (char *)chunk + CHUNK_BYTES;
   return true;
 }
 

@@ -17,7 +17,6 @@ struct wd_slab {
   void *free[WD_SLAB_SIZES];
   struct wd_slab_chunk *chunks;
   char *at, *end; // of the newest chunk, what was not handed out yet
-  size_t bytes;   // in all chunks
 };
 
 // A lua_Alloc with a struct wd_slab as `ctx`: gives, moves and takes back blocks, aligned for any type.

@@ -13,24 +13,27 @@ const char *const wd_task_failed_metatable = "waddle.task.failed";
 
 static const char failed_key; // of that metatable in the registry, where finding it cannot fail
 
-static void enqueue(struct wd_task *t) {
-  struct wd_vm *vm = t->vm;
+static void append(struct wd_task_list *list, struct wd_task *t) {
+  t->ready_next = NULL;
+  if (list->last)
+    list->last->ready_next = t;
+  else
+    list->first = t;
+  list->last = t;
+}
+
+static void enqueue(struct wd_task_list *list, struct wd_task *t) {
   if (t->queued) return;
   t->queued = true;
-  t->ready_next = NULL;
-  if (vm->ready_last)
-    vm->ready_last->ready_next = t;
-  else
-    vm->ready_first = t;
-  vm->ready_last = t;
-  vm->loop->ready = true;
+  append(list, t);
+  t->vm->loop->ready = true;
 }
 
 void wd_task_wake(struct wd_task *t) {
   if (t->state == WD_TASK_WAITING) {
     t->state = WD_TASK_READY;
     t->vm->waiting--;
-    enqueue(t);
+    enqueue(&t->vm->ready, t);
   }
 }
 
@@ -98,7 +101,7 @@ struct wd_task *wd_task_spawn(lua_State *L, int nargs, struct wd_task *parent) {
   if (vm->live) vm->live->live_prev = t;
   vm->live = t;
   vm->live_count++;
-  enqueue(t);
+  enqueue(&t->vm->ready, t);
   return t;
 }
 
@@ -110,7 +113,7 @@ void wd_task_cancel(struct wd_task *t) {
     t->state = WD_TASK_READY;
     t->vm->waiting--;
   }
-  if (t->state == WD_TASK_READY) enqueue(t);
+  if (t->state == WD_TASK_READY) enqueue(&t->vm->ready, t);
 }
 
 void wd_task_cancel_all(struct wd_vm *vm) {
@@ -217,11 +220,11 @@ static void finish(struct wd_task *t, enum wd_task_end end, const char *error) {
   settle(t);
 }
 
-// It was set aside in the middle: others get their turn, then it goes on.
+// It was set aside in the middle: others get their turn, then it goes on, one such task a pass: that of one slice is all that others wait.
 static void go_on_later(struct wd_task *t) {
   wd_budget_charge(t->vm, t);
   t->state = WD_TASK_READY;
-  enqueue(t);
+  enqueue(&t->vm->aside, t);
 }
 
 static void fail_over_budget(struct wd_task *t) {
@@ -281,8 +284,15 @@ static void step(struct wd_task *t) {
 
 void wd_task_run_ready(void *ctx) {
   struct wd_vm *vm = ctx;
-  struct wd_task *t = vm->ready_first;
-  vm->ready_first = vm->ready_last = NULL; // what becomes ready meanwhile waits for the next pass
+  struct wd_task *t = vm->aside.first;
+  if (t) {
+    vm->aside.first = t->ready_next;
+    if (!vm->aside.first) vm->aside.last = NULL;
+    if (vm->aside.first) vm->loop->ready = true;
+    append(&vm->ready, t);
+  }
+  t = vm->ready.first;
+  vm->ready = (struct wd_task_list){0}; // what becomes ready meanwhile waits for the next pass
   vm->passes++;
   while (t) {
     struct wd_task *next = t->ready_next;

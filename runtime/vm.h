@@ -14,6 +14,10 @@ struct wd_task;
 
 enum { WD_GC_STEP_MUL = 4 }; // the collector's speed as long as little memory is in use
 
+struct wd_task_list {
+  struct wd_task *first, *last;
+};
+
 struct wd_vm {
   struct wd_loop *loop;
   struct wd_slab memory;    // of the state
@@ -22,7 +26,8 @@ struct wd_vm {
   struct wd_task *current;  // the task that runs now, NULL between resumes
   lua_State *running;       // its coroutine, or the one of its own making that it has resumed
   struct wd_task *root;     // the script; the process ends with it
-  struct wd_task *ready_first, *ready_last;
+  struct wd_task_list ready; // run in the next pass
+  struct wd_task_list aside; // in the middle of something: the first of them is run in the next pass, after the others
   struct wd_task *live;     // every task that is not done
   unsigned live_count, waiting;
   uint64_t spawned, resumes, passes;

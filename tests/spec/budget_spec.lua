@@ -78,6 +78,27 @@ describe("processor time", function()
     end)
   end
 
+  it("of ten that spin delays others by no more than that of one", function()
+    local status, out, err = process.run {"run", process.file("many.lua", [[
+      local function a_look_takes(spinners)
+        local all = {}
+        for i = 1, spinners do all[i] = task.spawn(function() while true do end end) end
+        task.sleep(0)
+        task.sleep(0)
+        local before = os.clock()
+        for _ = 1, 20 do task.sleep(0) end
+        local took = (os.clock() - before) / 20 * 1000
+        for _, spinner in ipairs(all) do spinner:cancel() end
+        task.sleep(0.1)
+        return took
+      end
+      local one = a_look_takes(1)
+      print(a_look_takes(10) / one)
+    ]])}
+    assert.equal(0, status, err)
+    assert.is_true(tonumber(out) < 3, out)
+  end)
+
   it("is counted from one wait to the next", function()
     local message = beside [[
       for _ = 1, 4 do

@@ -54,7 +54,7 @@ static void test_a_free_block_is_the_next_of_its_size(void **state) {
   wd_slab_free(&slab);
 }
 
-// More than what comes in ordinary pages.
+// More than one chunk holds.
 static void test_many_blocks(void **state) {
   (void)state;
   enum { MANY = 10000, SIZE = 1000 };
