@@ -8,10 +8,12 @@
 
 #include "dns_records_wire.h"
 #include "runtime/addr.h"
+#include "runtime/memory.h"
 #include "runtime/random.h"
 #include "runtime/text.h"
 
 enum { HEADER = 12, OPT = 11, NAME_TEXT = 1024 };
+enum { PARSED_BYTES = 4096, PARSED_BYTES_A_BYTE = 32 }; // more than ldns takes for a message, in all and for each of its bytes
 
 // RFC 1035 section 3.5 and RFC 3596 section 2.5: the name under which an address is looked up.
 static const char *reverse_name(struct wd_arena *arena, const struct wd_addr *addr) {
@@ -206,7 +208,11 @@ enum wd_dns_match wd_dns_parse(struct wd_dns_answer *out, struct wd_arena *arena
       .ad = bytes[3] & 0x20,
       .cd = bytes[3] & 0x10,
   };
-  ldns_status status = ldns_wire2pkt(&pkt, bytes, len);
+  ldns_status status = LDNS_STATUS_MEM_ERR;
+  if (wd_memory_left(PARSED_BYTES + len * PARSED_BYTES_A_BYTE)) // ldns does not look at what malloc gives it
+    status = ldns_wire2pkt(&pkt, bytes, len);
+  else
+    arena->failed = true;
   if (status != LDNS_STATUS_OK) {
     if (out->tc) return WD_DNS_OURS;
     snprintf(error, error_size, "the answer is damaged: %s", ldns_get_errorstr_by_id(status));

@@ -1,7 +1,6 @@
 // The bump allocator of arena.h. Blocks form a list, the newest first; only the newest is bumped.
 #include "arena.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +35,10 @@ void *wd_arena_alloc(struct wd_arena *arena, size_t size) {
     if (want > BLOCK_MAX_BYTES) want = BLOCK_MAX_BYTES;
     if (want < size) want = size;
     struct wd_arena_block *fresh = calloc(1, sizeof *fresh + want);
-    if (!fresh) return NULL;
+    if (!fresh) {
+      arena->failed = true;
+      return NULL;
+    }
     fresh->size = want;
     fresh->next = block;
     arena->head = block = fresh;

@@ -4,12 +4,14 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct wd_arena_block;
 
 struct wd_arena {
   struct wd_arena_block *head;
+  bool failed; // it had no memory for something: what is in it may be half of the story
 };
 
 // Gives an empty arena zeroed memory to begin with, at least 100 bytes; it stays the caller's and must outlive the use of the arena.

@@ -131,9 +131,10 @@ void wd_cert_judge(struct wd_cert_report *out, struct wd_arena *arena, STACK_OF(
   X509_VERIFY_PARAM_set_auth_level(param, 1);
   if (!X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER)) goto out;
   if (host && !set_host(param, host)) faults[MISMATCH] = (struct fault){X509_V_ERR_HOSTNAME_MISMATCH, 0, leaf};
-  X509_STORE_CTX_set_app_data(ctx, faults);
+  if (!X509_STORE_CTX_set_app_data(ctx, faults)) goto out;
   X509_STORE_CTX_set_verify_cb(ctx, on_verify);
   finished = X509_verify_cert(ctx);
+  if (finished <= 0 && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM) goto out;
   if (finished <= 0 && faults[UNTRUSTED].code == X509_V_OK)
     faults[UNTRUSTED] =
         (struct fault){X509_STORE_CTX_get_error(ctx) ? X509_STORE_CTX_get_error(ctx) : X509_V_ERR_UNSPECIFIED, 0, leaf};

@@ -82,6 +82,7 @@ int wd_loop_open(struct wd_loop *loop) {
   prctl(PR_SET_TIMERSLACK, 1UL); // the default lets every wake-up be 50 us late
   int rc = uv_loop_init(&loop->uv);
   if (rc) return rc;
+  if (wd_timers_grow(&loop->timers)) return UV_ENOMEM;
   loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (loop->epoll_fd < 0 || loop->timer_fd < 0) return -errno;

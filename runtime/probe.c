@@ -120,7 +120,10 @@ void wd_probe_done(struct wd_probe_op *p, enum wd_err err, const char *detail, .
   struct wd_common_result *r = wd_probe_result(p);
   judge_quality(p, wd_clock_now());
   r->error = err;
-  if (detail) {
+  if (p->arena.failed) { // nobody else's fault, whatever it looked like
+    r->error = WD_E_LOCAL;
+    r->error_detail = "out of memory";
+  } else if (detail) {
     va_list ap;
     va_start(ap, detail);
     r->error_detail = wd_arena_vprintf(&p->arena, detail, ap);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "runtime/clock.h"
+#include "runtime/memory.h"
 #include "runtime/resolve.h"
 #include "runtime/resolve_socket.h"
 #include "runtime/route.h"
@@ -20,6 +21,7 @@ enum {
   LAUNCHES_A_PASS = 50, // so that a burst does not hold the loop
   TRY_MS = 1000,        // wait for the first answer; doubles with each try
   TRIES = 3,
+  ANSWER_BYTES = 64 << 10, // of memory that an answer may take
   EDNS_BYTES = 1232, // fits into one packet everywhere
 };
 
@@ -45,6 +47,7 @@ struct wd_channel {
   bool last_empty; // the last read of c-ares found nothing more
   bool busy;       // further up the stack
   bool stale;      // its configuration changed: takes no more questions
+  bool deaf;       // a socket could not be watched: no answer would be seen
 };
 
 // What the system's channel was made from.
@@ -60,6 +63,7 @@ static struct {
   struct wd_closer closer;
   struct stamp files[2];
   wd_ns looked;
+  struct wd_channel no_memory; // asks nobody: where another would be needed and cannot be had
 } all;
 
 static const char *const files[2] = {"/etc/resolv.conf", "/etc/hosts"};
@@ -108,19 +112,24 @@ static enum wd_err judge(const struct wd_channel_query *q, int status, const cha
   case ARES_ECONNREFUSED: return why_unreached(q->channel, detail);
   case ARES_EFORMERR: *detail = "the DNS server answered FORMERR"; return WD_E_PROTOCOL;
   case ARES_EBADRESP: *detail = "the DNS server's answer cannot be read"; return WD_E_PROTOCOL;
+  case ARES_ECANCELLED: *detail = "the DNS server's answer cannot be waited for: no memory or no descriptor left"; return WD_E_LOCAL;
   default: return WD_E_LOCAL;
   }
 }
 
-static struct wd_channel *make(const char *server) {
-  struct wd_channel *c = calloc(1, sizeof(*c));
-  if (!c) abort();
+static void set_up(struct wd_channel *c) {
   c->loop = all.loop;
-  snprintf(c->server, sizeof(c->server), "%s", server);
   c->queue_end = &c->queue;
   c->finished_end = &c->finished;
   c->tick.fire = on_tick;
   c->pump.fire = on_pump;
+}
+
+static struct wd_channel *make(const char *server) {
+  struct wd_channel *c = calloc(1, sizeof(*c));
+  if (!c) return &all.no_memory;
+  set_up(c);
+  snprintf(c->server, sizeof(c->server), "%s", server);
   c->next = all.first;
   all.first = c;
   return c;
@@ -142,6 +151,7 @@ static bool ask_alone(struct wd_channel_query *q, int status) {
   if (status != ARES_ECONNREFUSED || q->alone || !in_company) return false;
   q->alone = true;
   struct wd_channel *own = make(c->server);
+  if (own == &all.no_memory) return false;
   own->stale = true; // nobody else's, and closed after its answer
   queue(own, q);
   return true;
@@ -191,12 +201,15 @@ static void on_socket_state(void *data, ares_socket_t fd, int readable, int writ
   } else if ((s = calloc(1, sizeof(*s)))) {
     s->channel = c;
     s->watch.on_event = on_socket;
-    if (wd_watch_start(c->loop, &s->watch, fd, events)) { // c-ares then sees a server that does not answer
+    if (wd_watch_start(c->loop, &s->watch, fd, events)) {
+      c->deaf = true;
       free(s);
       return;
     }
     s->next = c->sockets;
     c->sockets = s;
+  } else {
+    c->deaf = true;
   }
 }
 
@@ -238,6 +251,12 @@ static int open_ares(struct wd_channel *c) {
   return rc;
 }
 
+// c-ares takes a question that it has no memory for as answered, half of it perhaps: with the other family's addresses alone.
+static bool memory_left(struct wd_channel *c) {
+  if (!wd_memory_left(ANSWER_BYTES)) c->deaf = true;
+  return !c->deaf;
+}
+
 static struct wd_channel_query *take(struct wd_channel *c) {
   struct wd_channel_query *q = c->queue;
   c->queue = q->next;
@@ -249,7 +268,7 @@ static void launch(struct wd_channel *c) {
   struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT};
   for (int i = 0; c->queue && i < LAUNCHES_A_PASS && c->in_flight < IN_FLIGHT; i++) {
     struct wd_channel_query *q = take(c);
-    int rc = c->ares ? ARES_SUCCESS : open_ares(c);
+    int rc = c == &all.no_memory || !wd_memory_left(ANSWER_BYTES) ? ARES_ENOMEM : c->ares ? ARES_SUCCESS : open_ares(c);
     if (rc != ARES_SUCCESS) {
       finish(q, WD_E_LOCAL, ares_strerror(rc));
       continue;
@@ -277,6 +296,8 @@ static bool idle(const struct wd_channel *c) {
 
 // After c-ares has run: tells the owners, and leaves the channel with the timers it needs.
 static void settle(struct wd_channel *c) {
+  if (c->deaf) ares_cancel(c->ares);
+  c->deaf = false;
   while (c->finished) { // owners may ask and drop in between
     struct wd_channel_query *q = c->finished;
     c->finished = q->next;
@@ -301,7 +322,7 @@ static void on_socket(struct wd_watch *w, uint32_t events) {
   ares_socket_t writes = events & EPOLLOUT ? w->fd : ARES_SOCKET_BAD;
   c->busy = true;
   // With sockets that are not its own c-ares reads one message a call. A socket that it closes is not known to it any more.
-  for (int i = 0; i < READS_A_PASS; i++) {
+  for (int i = 0; i < READS_A_PASS && memory_left(c); i++) {
     c->last_empty = true;
     ares_process_fd(c->ares, reads, writes);
     if (c->last_empty) break;
@@ -313,7 +334,7 @@ static void on_socket(struct wd_watch *w, uint32_t events) {
 static void on_tick(struct wd_timer *t) {
   struct wd_channel *c = WD_CONTAINER(t, struct wd_channel, tick);
   c->busy = true;
-  ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+  if (memory_left(c)) ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
   settle(c);
 }
 
@@ -324,20 +345,26 @@ static void on_pump(struct wd_timer *t) {
   settle(c);
 }
 
+static void drop_queries(struct wd_channel *c) {
+  while (c->queue) free(take(c));
+  if (c->ares) ares_destroy(c->ares);
+  c->ares = NULL;
+  while (c->finished) {
+    struct wd_channel_query *q = c->finished;
+    c->finished = q->next;
+    free(q);
+  }
+}
+
 static void on_loop_close(struct wd_closer *closer) {
   (void)closer;
   while (all.first) {
     struct wd_channel *c = all.first;
-    while (c->queue) free(take(c));
-    if (c->ares) ares_destroy(c->ares);
-    c->ares = NULL;
-    while (c->finished) {
-      struct wd_channel_query *q = c->finished;
-      c->finished = q->next;
-      free(q);
-    }
+    drop_queries(c);
     close_channel(c);
   }
+  drop_queries(&all.no_memory);
+  wd_timer_stop(&all.loop->timers, &all.no_memory.pump);
   all.loop = NULL;
   ares_library_cleanup();
 }
@@ -374,6 +401,7 @@ static void look_at_files(void) {
 static void begin(struct wd_loop *loop) {
   ares_library_init(ARES_LIB_INIT_ALL);
   all.loop = loop;
+  set_up(&all.no_memory);
   all.looked = wd_clock_now();
   for (size_t i = 0; i < WD_COUNT(files); i++) all.files[i] = look(files[i]);
   all.closer.close = on_loop_close;

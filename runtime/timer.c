@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { WAYS = 4 };
+enum { WAYS = 4, FIRST_ROOM = 512 };
 
 static void put(struct wd_timers *set, size_t i, struct wd_timers_entry e) {
   set->heap[i] = e;
@@ -39,6 +39,15 @@ static void replace(struct wd_timers *set, size_t i, struct wd_timers_entry e) {
     sift_down(set, i, e);
 }
 
+int wd_timers_grow(struct wd_timers *set) {
+  size_t room = set->room ? set->room * 2 : FIRST_ROOM;
+  struct wd_timers_entry *heap = realloc(set->heap, room * sizeof(*heap));
+  if (!heap) return -1;
+  set->heap = heap;
+  set->room = room;
+  return 0;
+}
+
 int wd_timer_arm(struct wd_timers *set, struct wd_timer *t, wd_ns at) {
   struct wd_timers_entry e = {at, t};
   t->at = at;
@@ -46,13 +55,8 @@ int wd_timer_arm(struct wd_timers *set, struct wd_timer *t, wd_ns at) {
     replace(set, t->slot - 1, e);
     return 0;
   }
-  if (set->count == set->room) {
-    size_t room = set->room ? set->room * 2 : 64;
-    struct wd_timers_entry *heap = realloc(set->heap, room * sizeof(*heap));
-    if (!heap) return -1;
-    set->heap = heap;
-    set->room = room;
-  }
+  // It grows when half of it is used, and again at the next timer where there was no memory: none is left without its place.
+  if (set->count >= set->room / 2 && wd_timers_grow(set) && set->count == set->room) return -1;
   sift_up(set, set->count++, e);
   return 0;
 }

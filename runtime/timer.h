@@ -21,6 +21,9 @@ struct wd_timers {
   size_t count, room;
 };
 
+// Doubles the room. 0, or -1 when memory ran out.
+int wd_timers_grow(struct wd_timers *set);
+
 // Arms or moves the timer. 0, or -1 when memory ran out (the timer is then not armed).
 int wd_timer_arm(struct wd_timers *set, struct wd_timer *t, wd_ns at);
 

@@ -12,10 +12,11 @@
 
 #include "runtime/addr.h"
 #include "runtime/clock.h"
+#include "runtime/memory.h"
 #include "runtime/neterr.h"
 #include "runtime/text.h"
 
-enum { ALPN_WIRE_MAX = 1024 };
+enum { ALPN_WIRE_MAX = 1024, HANDSHAKE_BYTES = 100 << 10 }; // what a handshake may take of memory
 
 struct wd_tls {
   SSL *ssl;
@@ -115,11 +116,10 @@ static struct wd_tls *wrap(SSL_CTX *ctx, int fd) {
   struct wd_tls *tls = ctx ? calloc(1, sizeof(*tls)) : NULL;
   if (!tls) return NULL;
   tls->ssl = SSL_new(ctx);
-  if (!tls->ssl || !SSL_set_fd(tls->ssl, fd)) {
+  if (!tls->ssl || !SSL_set_fd(tls->ssl, fd) || !SSL_set_app_data(tls->ssl, tls)) {
     wd_tls_free(tls);
     return NULL;
   }
-  SSL_set_app_data(tls->ssl, tls);
   return tls;
 }
 
@@ -213,23 +213,25 @@ static enum wd_tls_step fail(struct wd_tls *tls, enum wd_err err, const char *de
 }
 
 // The library's last word. OpenSSL 3.5 answers a fault with an alert before it returns; where the peer is gone, that its write failed
-// comes after the fault itself, and says nothing.
+// comes after the fault itself, and says nothing. Where there was no memory, all that followed comes of that.
 static unsigned long last_error(void) {
   unsigned long code = 0, next;
   while ((next = ERR_get_error()))
-    if (!code || !ERR_SYSTEM_ERROR(next)) code = next;
+    if ((!code || !ERR_SYSTEM_ERROR(next)) && ERR_GET_REASON(code) != ERR_R_MALLOC_FAILURE) code = next;
   return code;
 }
 
-// What the library's error says of the peer. Reasons from SSL_AD_REASON_OFFSET on are alerts that came.
+// What the library's error says of the peer. A byte of reasons from SSL_AD_REASON_OFFSET on are alerts that came; far above are errors of the
+// library's own making.
 static enum wd_tls_step fail_by_library(struct wd_tls *tls) {
   unsigned long code = last_error();
   int reason = ERR_GET_REASON(code);
   const char *text = ERR_reason_error_string(code);
   char line[160];
+  if (reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INTERNAL_ERROR) return fail(tls, WD_E_LOCAL, "out of memory");
   if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return fail(tls, WD_E_PROTOCOL, tls->complete ? "the peer closed the connection without ending TLS" : "the peer closed the connection during the TLS handshake");
-  } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
+  } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + UINT8_MAX) {
     snprintf(line, sizeof(line), "the peer ended TLS with the alert '%s'", SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
   } else if (!tls->complete && (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST || reason == SSL_R_PACKET_LENGTH_TOO_LONG)) {
     snprintf(line, sizeof(line), "the peer does not speak TLS here (%s)", text ? text : "no record header");
@@ -256,6 +258,7 @@ static enum wd_tls_step judge(struct wd_tls *tls, int rc, int sys) {
 }
 
 enum wd_tls_step wd_tls_handshake(struct wd_tls *tls) {
+  if (!wd_memory_left(HANDSHAKE_BYTES)) return fail(tls, WD_E_LOCAL, "out of memory"); // later on it may look like the peer's fault
   ERR_clear_error();
   errno = 0;
   int rc = SSL_do_handshake(tls->ssl);

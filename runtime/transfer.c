@@ -11,14 +11,16 @@
 
 #include "runtime/cert.h"
 #include "runtime/clock.h"
+#include "runtime/memory.h"
 #include "runtime/transfer_inner.h"
+
+enum { REQUEST_BYTES = 100 << 10 }; // of memory that a request may take
 
 static void connect_or_pool(struct wd_transfer_inner *in);
 
 // Frees everything that the answers do not need.
 static void release(struct wd_transfer_inner *in) {
   struct wd_loop *loop = in->loop;
-  wd_timer_stop(&loop->timers, &in->soon);
   wd_timer_stop(&loop->timers, &in->stagger);
   wd_timer_stop(&loop->timers, &in->connect_bound);
   wd_transfer_look_free(in->look);
@@ -44,14 +46,17 @@ static void finish(struct wd_transfer_inner *in) {
 }
 
 static void on_soon(struct wd_timer *timer) {
-  finish(WD_CONTAINER(timer, struct wd_transfer_inner, soon));
+  struct wd_transfer *t = WD_CONTAINER(timer, struct wd_transfer, soon);
+  if (t->inner) release(t->inner);
+  t->done(t);
 }
 
 // Ends with a failure that was there before anything was sent; told in the next pass.
-static void fail_soon(struct wd_transfer_inner *in, enum wd_err err, const char *detail) {
-  in->t->err = err;
-  in->t->detail = wd_arena_strdup(in->t->arena, detail);
-  wd_loop_arm(in->loop, &in->soon, 0);
+static void fail_soon(struct wd_transfer *t, enum wd_err err, const char *detail) {
+  t->err = err;
+  t->detail = wd_arena_strdup(t->arena, detail);
+  if (!t->detail) t->detail = "out of memory";
+  wd_loop_arm(t->loop, &t->soon, 0);
 }
 
 static void end_with(struct wd_transfer_inner *in, struct wd_transfer_try *try) {
@@ -287,7 +292,7 @@ static void connect_new(struct wd_transfer_inner *in) {
   }
   struct wd_transfer_try *try = new_try(in);
   if (!try || !wd_transfer_easy_make(in, try)) {
-    fail_soon(in, WD_E_LOCAL, "out of memory");
+    fail_soon(in->t, WD_E_LOCAL, "out of memory");
     return;
   }
   in->connect.host = host;
@@ -307,7 +312,7 @@ static void connect_or_pool(struct wd_transfer_inner *in) {
   struct wd_transfer_try *try = new_try(in);
   if (try) try->pool = true;
   if (!try || !wd_transfer_easy_make(in, try) || !wd_transfer_multi_add(in->multi, try))
-    fail_soon(in, WD_E_LOCAL, "out of memory");
+    fail_soon(in->t, WD_E_LOCAL, "out of memory");
 }
 
 static void on_connect_bound(struct wd_timer *timer) {
@@ -337,27 +342,33 @@ void wd_transfer_start(struct wd_loop *loop, struct wd_transfer *t) {
   char error[512];
   struct wd_transfer_inner *in = calloc(1, sizeof(*in));
   clear_answers(t);
-  if (!in) abort(); // as every allocation of this size that fails: there is nothing left to report with
+  t->loop = loop;
+  t->soon = (struct wd_timer){.fire = on_soon};
   t->inner = in;
+  if (!in) {
+    fail_soon(t, WD_E_LOCAL, "out of memory");
+    return;
+  }
   in->t = t;
   in->loop = loop;
   in->net = *t->net;
   in->ca_fd = -1;
   in->session.bits = WD_NONE;
-  in->soon.fire = on_soon;
   in->stagger.fire = on_stagger;
   in->connect_bound.fire = on_connect_bound;
   in->began = in->first_attempt = in->attempt = in->connected = in->tunnelled = in->ready = in->first_byte = in->ended = WD_NONE;
   in->multi = wd_transfer_multi_get(loop);
   const char *wrong = wd_transfer_proxy_find(&in->proxy, t->arena, &t->url, t->proxy);
   if (!in->multi) {
-    fail_soon(in, WD_E_LOCAL, "libcurl does not start");
+    fail_soon(t, WD_E_LOCAL, "libcurl does not start");
+  } else if (!wd_memory_left(REQUEST_BYTES)) { // libraries below libcurl end the process where they get none
+    fail_soon(t, WD_E_LOCAL, "out of memory");
   } else if (wrong) {
-    fail_soon(in, WD_E_PROXY, wd_arena_printf(t->arena, "the proxy's URL: %s", wrong));
+    fail_soon(t, WD_E_PROXY, wd_arena_printf(t->arena, "the proxy's URL: %s", wrong));
   } else if (in->proxy.host && t->version == WD_HTTP_3) {
-    fail_soon(in, WD_E_PROXY, "HTTP/3 does not pass a proxy; proxy = \"\" asks for none");
+    fail_soon(t, WD_E_PROXY, "HTTP/3 does not pass a proxy; proxy = \"\" asks for none");
   } else if (!prepare_tls(in, error, sizeof(error))) {
-    fail_soon(in, WD_E_LOCAL, error);
+    fail_soon(t, WD_E_LOCAL, error);
   } else {
     if (in->proxy.host) {
       in->net.address = NULL; // that is the target's
@@ -401,6 +412,7 @@ static void name_timeout(struct wd_transfer_inner *in, double seconds) {
 
 void wd_transfer_expire(struct wd_transfer *t, wd_ns after) {
   struct wd_transfer_inner *in = t->inner;
+  if (t->loop) wd_timer_stop(&t->loop->timers, &t->soon);
   if (!in) return;
   if (in->look) { // all but the certificates is known
     wd_transfer_judge(in, in->winner ? in->winner : in->tries[in->tried - 1]);
@@ -421,6 +433,7 @@ void wd_transfer_expire(struct wd_transfer *t, wd_ns after) {
 }
 
 void wd_transfer_stop(struct wd_transfer *t) {
+  if (t->loop) wd_timer_stop(&t->loop->timers, &t->soon);
   if (t->inner) release(t->inner);
 }
 

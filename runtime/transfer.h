@@ -84,6 +84,8 @@ struct wd_transfer {
   struct wd_list jar_after;       // of const char *, with `cookies`
 
   struct wd_transfer_inner *inner;
+  struct wd_loop *loop;  // once started
+  struct wd_timer soon;  // ends a transfer that failed in wd_transfer_start
 };
 
 void wd_transfer_start(struct wd_loop *loop, struct wd_transfer *t);

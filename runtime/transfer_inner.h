@@ -80,7 +80,6 @@ struct wd_transfer_inner {
   struct wd_transfer_try *tries[WD_TRANSFER_TRIES]; // each malloc'ed
   size_t tried;
   struct wd_transfer_try *winner; // whose connection carries the request
-  struct wd_timer soon;           // ends a transfer that failed in wd_transfer_start
   struct wd_timer stagger;        // the next address over QUIC
   struct wd_timer connect_bound;
   struct wd_transfer_inner *next_won;

@@ -24,6 +24,7 @@ struct wd_transfer_multi {
   struct wd_transfer_inner *won; // have a connection since libcurl was last entered
   struct wd_transfer_socket **by_fd;
   size_t room;
+  bool deaf; // a socket could not be watched since libcurl was last entered
 };
 
 static struct wd_transfer_multi the_multi;
@@ -62,10 +63,22 @@ static void after_curl(struct wd_transfer_multi *m) {
   }
 }
 
+// Ends the transfers whose sockets nobody watches, for want of memory: libcurl forgets them.
+static void fail_deaf(struct wd_transfer_multi *m) {
+  m->deaf = false;
+  for (size_t fd = 0; fd < m->room; fd++) {
+    struct wd_transfer_socket *s = m->by_fd[fd];
+    struct wd_transfer_try *try = s ? s->owner : NULL;
+    if (!try || !s->idle || wd_timer_armed(&try->hold) || try->t->inner->ended != WD_NONE) continue;
+    wd_transfer_try_over(try, CURLE_OUT_OF_MEMORY);
+  }
+}
+
 static void act(struct wd_transfer_multi *m, curl_socket_t fd, int what) {
   int running;
-  curl_multi_socket_action(m->curl, fd, what, &running);
+  if (curl_multi_socket_action(m->curl, fd, what, &running) != CURLM_OK) m->deaf = true;
   after_curl(m);
+  if (m->deaf) fail_deaf(m);
 }
 
 static void on_hold(struct wd_timer *t) {
@@ -139,7 +152,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
     wd_watch_set(&s->watch, events);
   } else if (wd_watch_start(m->loop, &s->watch, fd, events) < 0) {
     wd_log(WD_LOG_ERROR, "http: cannot watch a socket: out of memory or epoll watches");
-    return -1;
+    s->idle = m->deaf = true; // an error to libcurl would end all transfers for good
   }
   return 0;
 }

@@ -17,8 +17,10 @@ static const char zone_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 // One part as a string of the arena, NULL where the URL has none.
 static const char *part(CURLU *url, CURLUPart what, unsigned flags, struct wd_arena *arena) {
   char *text = NULL;
+  CURLUcode rc = curl_url_get(url, what, &text, flags);
+  const char *copy = rc == CURLUE_OK ? wd_arena_strdup(arena, text) : NULL;
+  if (rc == CURLUE_OUT_OF_MEMORY) arena->failed = true;
   // Where libcurl 8.14 cannot write a name in ASCII it says so, and leaves what it allocated all the same.
-  const char *copy = curl_url_get(url, what, &text, flags) == CURLUE_OK ? wd_arena_strdup(arena, text) : NULL;
   curl_free(text);
   return copy;
 }
@@ -83,6 +85,7 @@ static const char *parse(struct wd_url *out, struct wd_arena *arena, const char 
   if (rc == CURLUE_OK) rc = curl_url_set(url, CURLUPART_URL, text, base ? CURLU_URLENCODE : 0);
   *out = (struct wd_url){0};
   const char *wrong = rc == CURLUE_OK ? take_apart(out, arena, url) : complaint(rc);
+  if (arena->failed) wrong = complaint(CURLUE_OUT_OF_MEMORY); // a part that is missing may be there
   curl_url_cleanup(url);
   return wrong;
 }

@@ -322,16 +322,24 @@ static void on_store_recall(void *ctx, const struct wd_store_memo *memo) {
   if (u->flushes) try_at_once(u); // asked for before it was known what to wait for
 }
 
+static bool prepare(struct wd_upload *u, struct wd_upload_call *call) {
+  return !u->transport->prepare || u->transport->prepare(u->transport, call);
+}
+
 int wd_upload_open(struct wd_upload *u, struct wd_loop *loop, struct wd_store *store, struct wd_transport *transport,
                    const struct wd_auth_opts *auth, unsigned concurrency, const char *where) {
   *u = (struct wd_upload){.loop = loop, .store = store, .transport = transport, .concurrency = concurrency, .where = where};
   u->wake.fire = on_wake;
   u->slots = calloc(concurrency, sizeof(*u->slots));
-  if (wd_auth_open(&u->auth, auth) || !u->slots) {
+  bool ready = u->slots && wd_auth_open(&u->auth, auth) == 0 && prepare(u, &u->login);
+  for (unsigned i = 0; ready && i < concurrency; i++) {
+    u->slots[i].upload = u;
+    ready = prepare(u, &u->slots[i].call);
+  }
+  if (!ready) {
     wd_upload_close(u);
     return -1;
   }
-  for (unsigned i = 0; i < concurrency; i++) u->slots[i].upload = u;
   store->ready = on_store_ready;
   store->recall = on_store_recall;
   store->ctx = u;

@@ -33,6 +33,7 @@ struct wd_upload_call {
 };
 
 struct wd_transport {
+  bool (*prepare)(struct wd_transport *t, struct wd_upload_call *call); // makes `inner`, before the first start; false: no memory; NULL: nothing to do
   void (*start)(struct wd_transport *t, struct wd_upload_call *call);
   void (*stop)(struct wd_transport *t, struct wd_upload_call *call);  // `done` is not called; no harm when it is over
   void (*clear)(struct wd_transport *t, struct wd_upload_call *call); // stops and frees `inner`

@@ -64,20 +64,20 @@ static void add(struct http_call *c, const char *name, const char *value) {
   if (value) c->pairs[c->headers.n++] = (struct wd_pair){name, {value, strlen(value)}};
 }
 
-static struct http_call *new_call(struct http *h, struct wd_upload_call *call) {
+static bool prepare(struct wd_transport *base, struct wd_upload_call *call) {
   struct http_call *c = calloc(1, sizeof(*c));
-  if (!c) abort(); // there are a few of them, made once
-  c->http = h;
+  if (!c) return false;
+  c->http = (struct http *)base;
   c->call = call;
   c->deadline.fire = on_deadline;
   c->headers.items = c->pairs;
   call->inner = c;
-  return c;
+  return true;
 }
 
 static void start(struct wd_transport *base, struct wd_upload_call *call) {
   struct http *h = (struct http *)base;
-  struct http_call *c = call->inner ? call->inner : new_call(h, call);
+  struct http_call *c = call->inner;
   if (!h->pool) h->pool = wd_transfer_pool_open(h->loop);
   wd_transfer_clear(&c->transfer);
   wd_arena_free(&c->arena);
@@ -143,7 +143,7 @@ struct wd_transport *wd_upload_http(struct wd_loop *loop, const struct wd_upload
     *wrong = "out of memory";
     return NULL;
   }
-  h->base = (struct wd_transport){start, stop, clear, close_transport};
+  h->base = (struct wd_transport){prepare, start, stop, clear, close_transport};
   h->loop = loop;
   h->timeout = opts->timeout;
   h->tls = opts->tls;

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLAIN_UDP = 512, LARGEST = 65535, CNAMES_MOST = 8 };
+#include "runtime/memory.h"
+
+enum { PLAIN_UDP = 512, LARGEST = 65535, CNAMES_MOST = 8, ANSWER_BYTES = 64 << 10 };
 
 struct wd_zone {
   ldns_rr_list *rrs;
@@ -86,7 +88,8 @@ static void cut(ldns_pkt *answer) {
 uint8_t *wd_zone_answer(const struct wd_zone *zone, const uint8_t *query, size_t len, bool tcp, size_t *answer_len) {
   ldns_pkt *asked = NULL;
   uint8_t *wire = NULL;
-  if (len > LARGEST || ldns_wire2pkt(&asked, query, len) != LDNS_STATUS_OK) return NULL;
+  if (len > LARGEST || !wd_memory_left(ANSWER_BYTES)) return NULL; // ldns does not look at what malloc gives it
+  if (ldns_wire2pkt(&asked, query, len) != LDNS_STATUS_OK) return NULL;
   ldns_rr *question = ldns_pkt_qr(asked) ? NULL : ldns_rr_list_rr(ldns_pkt_question(asked), 0);
   ldns_pkt *answer = question ? ldns_pkt_new() : NULL;
   if (answer) {

@@ -69,7 +69,7 @@ static void answer(int status) {
 
 static void begin(const struct wd_auth_opts *auth, unsigned concurrency) {
   memset(&fake, 0, sizeof(fake));
-  fake.base = (struct wd_transport){fake_start, fake_stop, fake_stop, fake_close};
+  fake.base = (struct wd_transport){NULL, fake_start, fake_stop, fake_stop, fake_close};
   flushed = 0;
   assert_int_equal(wd_loop_open(&loop), 0);
   struct wd_store *store = wd_store_memory(&(struct wd_store_limits){1000, 1 << 20, WD_NONE, false});

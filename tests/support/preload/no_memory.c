@@ -1,0 +1,170 @@
+// A machine without memory, to be preloaded: the Nth allocation from a moment on fails, and those that follow it.
+// WADDLE_NO_MEMORY=KIND:NTH:TIMES sets it off in main(); a script does with `package.loadlib(FILE, "luaopen_no_memory")()`:
+//   fail(KIND, NTH, TIMES)  from now on, in all threads; KIND is "c" for malloc and its like, "lua" for what the Lua state asks for
+//   off() -> FAILED, ASKED  all is well again; how many allocations failed, and how many of the kind there were since
+//   live() -> BLOCKS        of C's heap that are in use
+#include <dlfcn.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <locale.h>
+#include <link.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What the C library's own names stand for, until those that come next are known.
+extern void *__libc_malloc(size_t);          // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
+extern void *__libc_calloc(size_t, size_t);  // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
+extern void *__libc_realloc(void *, size_t); // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
+extern void __libc_free(void *);             // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
+extern void *__libc_memalign(size_t, size_t); // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
+
+// Programs without Lua are preloaded too.
+#pragma weak luaL_checkversion_
+#pragma weak luaL_checkinteger
+#pragma weak luaL_checklstring
+#pragma weak luaL_setfuncs
+#pragma weak lua_createtable
+#pragma weak lua_pushinteger
+
+enum kind { NONE, C, LUA };
+
+static enum kind kind;
+static long nth, times, asked, failed, live;
+
+// Libraries that do not look at what malloc gives them, and whose memory the program asks for before (memory.h): what they ask for is there.
+static const char *const spared_names[] = {"/libldns.so"};
+static struct {
+  uintptr_t from, to;
+} spared[4];
+static int spared_count;
+
+static int look_at_library(struct dl_phdr_info *info, size_t size, void *data) {
+  (void)size;
+  (void)data;
+  for (size_t i = 0; i < sizeof(spared_names) / sizeof(*spared_names); i++) {
+    if (!strstr(info->dlpi_name, spared_names[i])) continue;
+    for (int k = 0; k < info->dlpi_phnum && spared_count < 4; k++) {
+      const ElfW(Phdr) *part = &info->dlpi_phdr[k];
+      if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+      spared[spared_count].from = info->dlpi_addr + part->p_vaddr;
+      spared[spared_count++].to = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+    }
+  }
+  return 0;
+}
+
+static bool is_spared(const void *caller) {
+  for (int i = 0; i < spared_count; i++)
+    if ((uintptr_t)caller >= spared[i].from && (uintptr_t)caller < spared[i].to) return true;
+  return false;
+}
+
+static bool fails(enum kind of, const void *caller) {
+  if (__atomic_load_n(&kind, __ATOMIC_ACQUIRE) != of || is_spared(caller)) return false;
+  long now = __atomic_add_fetch(&asked, 1, __ATOMIC_RELAXED);
+  if (now < nth || now >= nth + times) return false;
+  __atomic_add_fetch(&failed, 1, __ATOMIC_RELAXED);
+  errno = ENOMEM;
+  return true;
+}
+
+static void *counted(void *block) {
+  if (block) __atomic_add_fetch(&live, 1, __ATOMIC_RELAXED);
+  return block;
+}
+
+void *malloc(size_t size) {
+  return fails(C, __builtin_return_address(0)) ? NULL : counted(__libc_malloc(size));
+}
+
+void *calloc(size_t n, size_t size) {
+  return fails(C, __builtin_return_address(0)) ? NULL : counted(__libc_calloc(n, size));
+}
+
+void *realloc(void *old, size_t size) {
+  if (fails(C, __builtin_return_address(0))) return NULL;
+  void *block = __libc_realloc(old, size);
+  if (!old) counted(block);
+  return block;
+}
+
+void *aligned_alloc(size_t alignment, size_t size) {
+  return fails(C, __builtin_return_address(0)) ? NULL : counted(__libc_memalign(alignment, size));
+}
+
+int posix_memalign(void **out, size_t alignment, size_t size) {
+  if (fails(C, __builtin_return_address(0))) return ENOMEM;
+  *out = counted(__libc_memalign(alignment, size));
+  return *out ? 0 : ENOMEM;
+}
+
+void free(void *block) {
+  if (block) __atomic_sub_fetch(&live, 1, __ATOMIC_RELAXED);
+  __libc_free(block);
+}
+
+static void *find(const char *name) {
+  return dlsym(RTLD_NEXT, name);
+}
+
+static lua_Alloc lua_real;
+
+// Lua counts on blocks that shrink.
+static void *lua_failing(void *ud, void *block, size_t old, size_t size) {
+  return (size > 0 && (!block || size > old) && fails(LUA, NULL)) ? NULL : lua_real(ud, block, old, size);
+}
+
+lua_State *lua_newstate(lua_Alloc f, void *ud) {
+  static lua_State *(*real)(lua_Alloc, void *);
+  if (!real) real = (lua_State * (*)(lua_Alloc, void *)) find("lua_newstate");
+  lua_real = f;
+  return real(lua_failing, ud);
+}
+
+static void set_off(enum kind of, long at, long n) {
+  if (!spared_count) dl_iterate_phdr(look_at_library, NULL);
+  asked = failed = 0;
+  nth = at;
+  times = n;
+  __atomic_store_n(&kind, of, __ATOMIC_RELEASE);
+}
+
+// The first that main() does.
+char *setlocale(int category, const char *locale) {
+  static char *(*real)(int, const char *);
+  if (!real) real = (char *(*)(int, const char *))find("setlocale");
+  const char *at = getenv("WADDLE_NO_MEMORY");
+  long n, m;
+  char of[4];
+  if (at && sscanf(at, "%3[a-z]:%ld:%ld", of, &n, &m) == 3) set_off(strcmp(of, "lua") == 0 ? LUA : C, n, m);
+  return real(category, locale);
+}
+
+static int l_fail(lua_State *L) {
+  bool lua = strcmp(luaL_checkstring(L, 1), "lua") == 0;
+  set_off(lua ? LUA : C, (long)luaL_checkinteger(L, 2), (long)luaL_checkinteger(L, 3));
+  return 0;
+}
+
+static int l_off(lua_State *L) {
+  __atomic_store_n(&kind, NONE, __ATOMIC_RELEASE);
+  lua_pushinteger(L, failed);
+  lua_pushinteger(L, asked);
+  return 2;
+}
+
+static int l_live(lua_State *L) {
+  lua_pushinteger(L, live);
+  return 1;
+}
+
+int luaopen_no_memory(lua_State *L);
+int luaopen_no_memory(lua_State *L) {
+  static const luaL_Reg functions[] = {{"fail", l_fail}, {"off", l_off}, {"live", l_live}, {0}};
+  luaL_newlib(L, functions);
+  return 1;
+}
