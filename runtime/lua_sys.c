@@ -14,6 +14,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/lua_modules.h"
+#include "runtime/memory.h"
 #include "runtime/signals.h"
 #include "runtime/task.h"
 #include "runtime/words.h"
@@ -33,6 +34,12 @@ static int l_env(lua_State *L) {
     lua_pushstring(L, eq + 1);
     lua_rawset(L, -3);
   }
+  return 1;
+}
+
+// memory_left(bytes) -> whether they can be had outside of Lua now; for a library that ends the process where it gets none.
+static int l_memory_left(lua_State *L) {
+  lua_pushboolean(L, wd_memory_left((size_t)luaL_checkinteger(L, 1)));
   return 1;
 }
 
@@ -166,6 +173,7 @@ int wd_open_sys(lua_State *L) {
     {"env", l_env},           {"exit", l_exit},       {"uname", l_uname},   {"hostname", l_hostname}, {"isatty", l_isatty},
     {"columns", l_columns},   {"time", l_time},       {"random", l_random}, {"timestamp", l_timestamp}, {"pid", l_pid},
     {"suspended", l_suspended}, {"signal", wd_signals_l_wait}, {"virtual_clock", l_virtual_clock}, {"log", l_log}, {"log_level", l_log_level},
+    {"memory_left", l_memory_left},
     {"trim", l_trim},         {"file_stamp", l_file_stamp},
     {NULL, NULL}};
   luaL_newlib(L, functions);

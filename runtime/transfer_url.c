@@ -79,12 +79,14 @@ static const char *take_apart(struct wd_url *out, struct wd_arena *arena, CURLU 
 static const char *parse(struct wd_url *out, struct wd_arena *arena, const char *base, const char *text) {
   if (strlen(text) > URL_MAX) return too_long;
   CURLU *url = curl_url();
+  if (!url) arena->failed = true;
   if (!url) return complaint(CURLUE_OUT_OF_MEMORY);
   CURLUcode rc = base ? curl_url_set(url, CURLUPART_URL, base, 0) : CURLUE_OK;
   // A blank in a Location is common and harmless; in what a user wrote it is a slip, and libcurl says so.
   if (rc == CURLUE_OK) rc = curl_url_set(url, CURLUPART_URL, text, base ? CURLU_URLENCODE : 0);
   *out = (struct wd_url){0};
   const char *wrong = rc == CURLUE_OK ? take_apart(out, arena, url) : complaint(rc);
+  if (rc == CURLUE_OUT_OF_MEMORY) arena->failed = true;
   if (arena->failed) wrong = complaint(CURLUE_OUT_OF_MEMORY); // a part that is missing may be there
   curl_url_cleanup(url);
   return wrong;

@@ -5,6 +5,7 @@
 -- differs from the number given.
 
 local cjson = require "cjson"
+local sys = require "waddle.core.sys"
 
 local json = {}
 
@@ -16,6 +17,9 @@ local ARRAY = { __name = "json.array" }
 
 local MAX_DEPTH = 128
 local MAX_BYTES = 64 * 1024 * 1024
+
+-- What cjson has at hand for a text, or may take beside it. Where it gets no memory it ends the process.
+local CJSON_ROOM = 1000
 
 -- Above 2^53 a double no longer holds every integer, so what cjson read may not be what was written.
 local EXACT = 2 ^ 53
@@ -47,6 +51,9 @@ end
 
 -- cjson also escapes the slash, which JSON does not need and people do not read well.
 local function format_string(value)
+  if #value > CJSON_ROOM // 6 and not sys.memory_left(#value * 6 + CJSON_ROOM) then -- "\\u0000" is the longest escape of a byte
+    error("not enough memory", 0)
+  end
   return (cjson.encode(value):gsub("\\/", "/"))
 end
 
@@ -221,6 +228,9 @@ function json.decode(text, limits)
     return nil, ("expected JSON text, got a %s"):format(type(text))
   elseif #text > max_bytes then
     return nil, ("JSON text of %d bytes, the limit is %d"):format(#text, max_bytes)
+  end
+  if not sys.memory_left(#text + CJSON_ROOM) then
+    return nil, "not enough memory"
   end
   local ok, value = pcall(decoder(limits.max_depth or MAX_DEPTH).decode, text)
   if not ok then

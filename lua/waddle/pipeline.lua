@@ -12,6 +12,7 @@ local methods = {}
 methods.__index = methods
 
 local MOST_AT_ONCE = 32 -- results for a sink that takes several: enough to share the price of a disk
+local REVIVE_S = 1 -- between two looks for sinks whose task has ended
 local MOST_WAITING = 10000 -- results before one sink; what comes then is dropped and counted, or waits (be_patient)
 
 local function on_close(fn)
@@ -170,8 +171,7 @@ end
 
 -- A task that lives while there is something to work off, with one in it that a sink may spoil.
 local function start_work(self, feed)
-  feed.working = true
-  task.spawn_under(self.home, function()
+  feed.working = task.spawn_under(self.home, function()
     while #feed.items > 0 do
       local ok, err = pipeline.guarded(work, self, feed)
       feed.idle = nil
@@ -181,7 +181,7 @@ local function start_work(self, feed)
         report("sink", err)
       end
     end
-    feed.working = false
+    feed.working = nil
   end)
 end
 
@@ -202,6 +202,15 @@ local function has_room(self, feed)
   return not self.discarded
 end
 
+-- A feed's task that has failed had no memory to go on: another one takes its place, and what it was giving counts as given.
+local function revive(self, feed)
+  if feed.working and feed.working:status() == "failed" then
+    feed.working, feed.idle = nil, nil
+    less(self, feed.giving)
+    feed.giving = 0
+  end
+end
+
 local function push(self, sink, result, row)
   local feed = self.feeds[sink]
   if not feed then
@@ -213,6 +222,7 @@ local function push(self, sink, result, row)
   end
   feed.items:push({result = result, row = row})
   self.pending = self.pending + 1
+  revive(self, feed)
   if feed.idle then
     task.wake(feed.idle)
   elseif not feed.working then
@@ -302,7 +312,13 @@ function methods:drain(seconds)
   local deadline = seconds and task.now() + seconds
   self.waiter = task.current()
   while self.pending > 0 and not (deadline and task.now() >= deadline) do
-    task.park(deadline and math.max(0, deadline - task.now()))
+    task.park(deadline and math.min(REVIVE_S, math.max(0, deadline - task.now())) or REVIVE_S)
+    for _, feed in pairs(self.feeds) do
+      revive(self, feed)
+      if #feed.items > 0 and not feed.working then
+        start_work(self, feed)
+      end
+    end
   end
   self.waiter = nil
   return self.pending == 0

@@ -22,10 +22,14 @@ local function start(self, id)
   local host = self.holds[id]
   self.holds[id] = nil
   self.taken = self.taken + 1
-  if self.begin(id, host) then
+  local ok, used = pcall(self.begin, id, host)
+  if ok and used then
     return true
   end
   self.taken = self.taken - 1
+  if not ok then
+    error(used, 0)
+  end
   return false
 end
 

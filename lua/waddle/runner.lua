@@ -25,6 +25,7 @@ local RUN = {} -- the metatable of runs: one that is closed has ended
 local begin
 
 local MOST_AT_ONCE = 256
+local REAP_S = 1 -- between two looks for runs whose task has ended without a word
 local LONGEST_WAIT_S = 30 -- between two looks at the clocks: cron follows the one on the wall, and a suspended machine wakes no timer
 local STOPPED = "waddle was stopped before it began"
 local BREATH = 256 -- due times worked off before others get their turn
@@ -290,6 +291,20 @@ function RUN.__close(run)
   task.wake(self.owner)
 end
 
+-- A run whose task has ended without closing it, or never was: there was no memory for that. Its place is free, and its target due again.
+local function is_lost(run)
+  local status = run.task and run.task:status()
+  return not status or status == "failed" or status == "cancelled"
+end
+
+local function reap(self)
+  for _, run in pairs(self.runs) do
+    if is_lost(run) then
+      return RUN.__close(run)
+    end
+  end
+end
+
 -- A run that is cancelled before its task began never closes anything: it is ended here.
 local function abort(self, run, reason)
   run.task:cancel()
@@ -306,6 +321,10 @@ end
 -- waits in its stead.
 local function due(self, id, planned)
   local run, overlap = self.runs[id], self.plans[id].overlap
+  if run and is_lost(run) then
+    RUN.__close(run)
+    run = self.runs[id]
+  end
   if self.waiting[id] ~= nil then
     skip(self, id, "late: no free place until the next run was due, " .. self.places:full(id, host_of(self.rows[id])))
     self.waiting[id] = planned
@@ -349,7 +368,8 @@ function methods:once()
     end
   end
   while self.places.taken > 0 do
-    task.park()
+    task.park(REAP_S)
+    reap(self)
   end
 end
 
@@ -397,6 +417,9 @@ function methods:forever()
   end
   while not self.stopping or self.places.taken > 0 do
     follow_schedule(self)
+    if self.stopping then
+      reap(self)
+    end
   end
 end
 

@@ -13,6 +13,9 @@ local task = require "waddle.core.task"
 
 local serve = {}
 
+local PAUSE_S = 0.1 -- before the next client, where one could not be taken
+local FAULTS_IN_A_ROW = 100 -- then it is no misfortune any more
+
 local server = {}
 server.__index = server
 
@@ -72,14 +75,31 @@ local function read_options(what, opts, known)
   return o
 end
 
-local function start(listener, err, what, place, loop)
+-- `step(listener)` waits for one client and hands it on; it gives whether there may be more. One that fails (there was no memory) is one client's
+-- misfortune.
+local function start(listener, err, what, place, step)
   if not listener then
     return nil, ("%s: cannot listen on %s: %s"):format(what, place, err)
   end
   local self = setmetatable({listener = listener}, server)
   self.worker = task.spawn(function()
     local guard <close> = listener -- luacheck: ignore 211
-    loop(listener)
+    local faults = 0
+    while true do
+      local ok, more = pcall(step, listener)
+      if ok and not more then
+        return
+      elseif ok then
+        faults = 0
+      else
+        faults = faults + 1
+        if faults == FAULTS_IN_A_ROW then
+          error(more, 0)
+        end
+        pcall(log_error, what, more)
+        pcall(task.sleep, PAUSE_S)
+      end
+    end
   end)
   return self
 end
@@ -105,24 +125,21 @@ local function accept_loop(what, o)
     end
   end
   return function(listener)
-    while true do
-      local conn, err = listener:accept()
-      if conn then
-        local peer = conn:peer()
-        local count = open[peer] or 0
-        if o.per_client and o.per_client > 0 and count >= o.per_client then
-          conn:close()
-        else
-          open[peer] = count + 1
-          bounded(conn, o.deadline, handle, conn, peer)
-        end
-      elseif err == "closed" then
-        return
+    local conn, err = listener:accept()
+    if conn then
+      local peer = conn:peer()
+      local count = open[peer] or 0
+      if o.per_client and o.per_client > 0 and count >= o.per_client then
+        conn:close()
       else
-        require("waddle.core.sys").log("warning", ("%s: accept: %s"):format(what, err))
-        task.sleep(0.1) -- out of descriptors: let some be closed
+        bounded(conn, o.deadline, handle, conn, peer)
+        open[peer] = count + 1
       end
+    elseif err ~= "closed" then
+      require("waddle.core.sys").log("warning", ("%s: accept: %s"):format(what, err))
+      task.sleep(PAUSE_S) -- out of descriptors: let some be closed
     end
+    return err ~= "closed"
   end
 end
 
@@ -224,14 +241,11 @@ function serve.http(opts)
   local deadline = duration.parse(opts.deadline or 60)
   local place = ("%s port %s"):format(opts.address or "127.0.0.1", opts.port or 0)
   local self, message = start(listener, err, "serve.http", place, function()
-    while true do
-      local request, why = listener:next()
-      if request then
-        bounded(request.handle, deadline, answer_request, opts.handler, request)
-      elseif why == "closed" then
-        return
-      end
+    local request, why = listener:next()
+    if request then
+      bounded(request.handle, deadline, answer_request, opts.handler, request)
     end
+    return why ~= "closed"
   end)
   if not self then
     return nil, message

@@ -1,6 +1,7 @@
 // A machine without memory, to be preloaded: the Nth allocation from a moment on fails, and those that follow it.
 // WADDLE_NO_MEMORY=KIND:NTH:TIMES sets it off in main(); a script does with `package.loadlib(FILE, "luaopen_no_memory")()`:
-//   fail(KIND, NTH, TIMES)  from now on, in all threads; KIND is "c" for malloc and its like, "lua" for what the Lua state asks for
+//   fail(KIND, NTH, TIMES)  from now on, in all threads; KIND is "c" for malloc and its like, "own" for the same without the calls of libraries that
+//                           the program has made room for, "lua" for what the Lua state asks for
 //   off() -> FAILED, ASKED  all is well again; how many allocations failed, and how many of the kind there were since
 //   live() -> BLOCKS        of C's heap that are in use
 #include <dlfcn.h>
@@ -33,33 +34,43 @@ extern void *__libc_memalign(size_t, size_t); // NOLINT(bugprone-reserved-identi
 enum kind { NONE, C, LUA };
 
 static enum kind kind;
+static bool own;
 static long nth, times, asked, failed, live;
 
-// Libraries that do not look at what malloc gives them, and whose memory the program asks for before (memory.h): what they ask for is there.
-static const char *const spared_names[] = {"/libldns.so"};
-static struct {
+// Libraries that end the process where they get no memory, and those that tell what is not so: the program asks for what they may need before it
+// calls them (memory.h). What the first ask for is always there, what the others ask for only for the kind "own".
+static const char *const fragile[] = {"/libldns.so", "/libgmp.so", "/libgnutls.so", "/libhogweed.so", "/libnettle.so",
+                                     "/libtasn1.so"}, *const others[] = {"/libcares.so", "/libssl.so", "/libcrypto.so"};
+enum { MOST_SPARED = 16 };
+
+static struct spared {
   uintptr_t from, to;
-} spared[4];
+  bool fragile;
+} spared[MOST_SPARED];
 static int spared_count;
+
+static bool is_named(const char *path, const char *const *names, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (strstr(path, names[i])) return true;
+  return false;
+}
 
 static int look_at_library(struct dl_phdr_info *info, size_t size, void *data) {
   (void)size;
   (void)data;
-  for (size_t i = 0; i < sizeof(spared_names) / sizeof(*spared_names); i++) {
-    if (!strstr(info->dlpi_name, spared_names[i])) continue;
-    for (int k = 0; k < info->dlpi_phnum && spared_count < 4; k++) {
-      const ElfW(Phdr) *part = &info->dlpi_phdr[k];
-      if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
-      spared[spared_count].from = info->dlpi_addr + part->p_vaddr;
-      spared[spared_count++].to = info->dlpi_addr + part->p_vaddr + part->p_memsz;
-    }
+  bool is_fragile = is_named(info->dlpi_name, fragile, sizeof(fragile) / sizeof(*fragile));
+  if (!is_fragile && !is_named(info->dlpi_name, others, sizeof(others) / sizeof(*others))) return 0;
+  for (int k = 0; k < info->dlpi_phnum && spared_count < MOST_SPARED; k++) {
+    const ElfW(Phdr) *part = &info->dlpi_phdr[k];
+    uintptr_t from = info->dlpi_addr + part->p_vaddr;
+    if (part->p_type == PT_LOAD && part->p_flags & PF_X) spared[spared_count++] = (struct spared){from, from + part->p_memsz, is_fragile};
   }
   return 0;
 }
 
 static bool is_spared(const void *caller) {
   for (int i = 0; i < spared_count; i++)
-    if ((uintptr_t)caller >= spared[i].from && (uintptr_t)caller < spared[i].to) return true;
+    if ((uintptr_t)caller >= spared[i].from && (uintptr_t)caller < spared[i].to) return spared[i].fragile || own;
   return false;
 }
 
@@ -125,12 +136,13 @@ lua_State *lua_newstate(lua_Alloc f, void *ud) {
   return real(lua_failing, ud);
 }
 
-static void set_off(enum kind of, long at, long n) {
+static void set_off(const char *of, long at, long n) {
   if (!spared_count) dl_iterate_phdr(look_at_library, NULL);
   asked = failed = 0;
   nth = at;
   times = n;
-  __atomic_store_n(&kind, of, __ATOMIC_RELEASE);
+  own = strcmp(of, "own") == 0;
+  __atomic_store_n(&kind, strcmp(of, "lua") == 0 ? LUA : C, __ATOMIC_RELEASE);
 }
 
 // The first that main() does.
@@ -140,13 +152,12 @@ char *setlocale(int category, const char *locale) {
   const char *at = getenv("WADDLE_NO_MEMORY");
   long n, m;
   char of[4];
-  if (at && sscanf(at, "%3[a-z]:%ld:%ld", of, &n, &m) == 3) set_off(strcmp(of, "lua") == 0 ? LUA : C, n, m);
+  if (at && sscanf(at, "%3[a-z]:%ld:%ld", of, &n, &m) == 3) set_off(of, n, m);
   return real(category, locale);
 }
 
 static int l_fail(lua_State *L) {
-  bool lua = strcmp(luaL_checkstring(L, 1), "lua") == 0;
-  set_off(lua ? LUA : C, (long)luaL_checkinteger(L, 2), (long)luaL_checkinteger(L, 3));
+  set_off(luaL_checkstring(L, 1), (long)luaL_checkinteger(L, 2), (long)luaL_checkinteger(L, 3));
   return 0;
 }
 
