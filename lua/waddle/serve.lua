@@ -104,12 +104,20 @@ local function start(listener, err, what, place, step)
   return self
 end
 
--- Runs fn(...) in a task of its own for at most `deadline` seconds; then, or when it ends, lets go of `held`.
-local function bounded(held, deadline, fn, ...)
+local function hold(held, deadline, fn, ...)
   task.spawn(function(...)
     local guard <close> = held -- luacheck: ignore 211
     task.wait({task.spawn(fn, ...)}, deadline)
   end, ...)
+end
+
+-- Runs fn(...) in a task of its own for at most `deadline` seconds; then, or when it ends, or cannot begin, lets go of `held`.
+local function bounded(held, ...)
+  local ok, err = pcall(hold, held, ...)
+  if not ok then
+    local guard <close> = held -- luacheck: ignore 211
+    error(err, 0)
+  end
 end
 
 -- Accepts until the listener closes; each connection gets a task and at most `deadline` seconds.

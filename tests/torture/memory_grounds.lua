@@ -166,10 +166,10 @@ local at_a_time = kind == "lua" and 2 or 1 -- Lua collects garbage and asks agai
 for nth = 1, math.min(at.first, most + 5) do trial(nth, at_a_time) end
 for _ = 1, most > at.first and at.sampled or 0 do trial(math.random(at.first + 1, most), at_a_time) end
 for _ = 1, at.bursts do trial(math.random(1, most), BURST) end
-collectgarbage()
-collectgarbage()
-for _ = 1, 3 do once_well() end
-collectgarbage()
+for _ = 1, 5 do
+  collectgarbage()
+  once_well()
+end
 collectgarbage()
 print(json.encode {trials = trials, asked = most, leaked = memory.live() - live})
 return 0
