@@ -24,7 +24,7 @@ enum {
   PATIENCE_S = 2, // for an answer: a copy takes a millisecond
 };
 
-enum { CONFINE = 'c', SPAWN = 's' };
+enum { CONFINE = 'c', SPAWN = 's', HEIR = 'h' };
 
 struct answer {
   int error;
@@ -33,11 +33,21 @@ struct answer {
 
 // ---- in the process that is served ----
 
-static struct {
-  bool used;
-  int fd; // -1: gone
+struct peer {
+  int fd; // -1: none
   pid_t pid;
-} server = {.fd = -1};
+};
+
+static bool used;
+static struct peer server = {.fd = -1}, heir = {.fd = -1}; // heir: takes over where the server has gone, which cannot be started again
+
+static int make_pair(int pair[2]) {
+  struct timeval patience = {.tv_sec = PATIENCE_S};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) return errno;
+  setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  return 0;
+}
 
 int wd_fork_server_start(void) {
   static char name[] = "waddle", word[] = WD_FORK_SERVER;
@@ -46,18 +56,16 @@ int wd_fork_server_start(void) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   sigset_t none;
-  struct timeval patience = {.tv_sec = PATIENCE_S};
-  if (server.used) return 0;
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) return errno;
-  setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  if (used) return 0;
+  int rc = make_pair(pair);
+  if (rc) return rc;
   sigemptyset(&none);
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_adddup2(&actions, pair[1], SERVER_FD);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  int rc = posix_spawn(&server.pid, "/proc/self/exe", &actions, &attributes, argv, environ);
+  rc = posix_spawn(&server.pid, "/proc/self/exe", &actions, &attributes, argv, environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   close(pair[1]);
@@ -66,12 +74,12 @@ int wd_fork_server_start(void) {
     return rc;
   }
   server.fd = pair[0];
-  server.used = true;
+  used = true;
   return 0;
 }
 
 bool wd_fork_server_is_used(void) {
-  return server.used;
+  return used;
 }
 
 static bool add(char *text, size_t *length, const char *word) {
@@ -100,6 +108,14 @@ static bool send_message(char *text, size_t length, int fd) {
   return n == (ssize_t)length;
 }
 
+static void let_go(struct peer *peer) {
+  if (peer->fd < 0) return;
+  close(peer->fd);
+  peer->fd = -1;
+  kill(peer->pid, SIGKILL);
+  waitpid(peer->pid, NULL, 0);
+}
+
 // Sends a request and waits for its answer. A server that does not give one is done with: what it says later must not be taken for another's.
 static int ask(char *text, size_t length, int fd, pid_t *pid) {
   struct answer answer;
@@ -110,14 +126,23 @@ static int ask(char *text, size_t length, int fd, pid_t *pid) {
     while (n < 0 && errno == EINTR);
   }
   if (n != (ssize_t)sizeof(answer)) {
-    close(server.fd);
-    server.fd = -1;
-    kill(server.pid, SIGKILL);
-    waitpid(server.pid, NULL, 0);
+    let_go(&server);
     return ECHILD;
   }
   if (pid && !answer.error) *pid = answer.pid;
   return answer.error;
+}
+
+// Without one (no process to be had) all goes on as long as the server lives; the next process that is asked for asks for the heir first.
+static void make_heir(void) {
+  char text[] = {HEIR};
+  int pair[2];
+  if (heir.fd >= 0 || server.fd < 0 || make_pair(pair)) return;
+  if (ask(text, sizeof(text), pair[1], &heir.pid) == 0)
+    heir.fd = pair[0];
+  else
+    close(pair[0]);
+  close(pair[1]);
 }
 
 int wd_fork_server_confine(const struct wd_fork_rights *r) {
@@ -128,7 +153,9 @@ int wd_fork_server_confine(const struct wd_fork_rights *r) {
   for (size_t i = 0; i < WD_COUNT(parts); i++) text[length++] = parts[i] ? '1' : '0';
   for (size_t i = 0; i < r->path_count; i++)
     if (!add(text, &length, r->paths[i])) return E2BIG;
-  return ask(text, length, -1, NULL);
+  int rc = ask(text, length, -1, NULL);
+  if (!rc) make_heir();
+  return rc;
 }
 
 int wd_fork_server_spawn(char *const *argv, int fd, pid_t *pid) {
@@ -137,7 +164,14 @@ int wd_fork_server_spawn(char *const *argv, int fd, pid_t *pid) {
   text[length++] = SPAWN;
   for (; *argv; argv++)
     if (!add(text, &length, *argv)) return E2BIG;
-  return ask(text, length, fd, pid);
+  make_heir();
+  int rc = ask(text, length, fd, pid);
+  if (rc != ECHILD || heir.fd < 0) return rc;
+  server = heir;
+  heir.fd = -1;
+  rc = ask(text, length, fd, pid);
+  make_heir();
+  return rc;
 }
 
 // ---- in the server ----
@@ -202,6 +236,15 @@ static void take_signals(void (*how)(int)) {
   for (size_t i = 0; i < WD_COUNT(all); i++) signal(all[i], how);
 }
 
+// The new process serves at `fd`, as confined as this one.
+static void become_heir(int fd, struct answer *answer) {
+  answer->pid = fd < 0 ? -1 : copy();
+  if (answer->pid < 0) answer->error = fd < 0 ? EINVAL : errno;
+  if (answer->pid) return;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  dup2(fd, SERVER_FD);
+}
+
 // Whether this is the new process.
 static bool spawn(size_t length, int fd, int *count, struct answer *answer) {
   *count = read_words(1, length);
@@ -222,6 +265,7 @@ bool wd_fork_server_serve(int *argc, char ***argv, int *code) {
   bool confined = false;
   size_t length;
   int fd, count;
+  ssize_t n = 1;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   take_signals(SIG_IGN); // a terminal's and a service manager's are for the process that is served
   *code = 0;
@@ -238,11 +282,14 @@ bool wd_fork_server_serve(int *argc, char ***argv, int *code) {
         *argv = words;
         return true;
       }
+    } else if (request[0] == HEIR && confined) {
+      become_heir(fd, &answer);
     } else {
       answer.error = EPERM;
     }
+    bool is_heir = !answer.error && request[0] == HEIR && answer.pid == 0; // nobody waits for its word
     if (fd >= 0) close(fd);
-    ssize_t n = send(SERVER_FD, &answer, sizeof(answer), MSG_NOSIGNAL);
+    if (!is_heir) n = send(SERVER_FD, &answer, sizeof(answer), MSG_NOSIGNAL);
     if (n < 0 || !confined) break;
   }
   if (!confined) *code = 2;

@@ -2,7 +2,8 @@
 // It is this program again, begun before the rights go, and it opens nothing: no loop, no state, no thread. It gives up the same rights as the
 // process that it serves, execve with them, and then makes copies of itself on request, which go on as main() does, with other arguments.
 // Must hold: it starts nothing before it is confined, and then only copies of itself; it ends when the process that it serves ends; nobody else,
-// nor any of the copies, has the socket that it listens to. The copies are children of the process that is served, which waits for them.
+// nor any of the copies, has the socket that it listens to. The copies are children of the process that is served, which waits for them. One copy is
+// its heir, and serves when it has gone.
 // Functions give 0 or an errno where nothing else is said.
 #pragma once
 

@@ -58,15 +58,16 @@ local function is_server(pid)
   return read(("/proc/%d/cmdline"):format(pid)) == "waddle\0--fork-server\0"
 end
 
--- The agent, below the timeout(1) that process.start runs it by, and its fork server.
+-- The agent, below the timeout(1) that process.start runs it by, its fork server, and the server's heir.
 local function pids(agent)
   local own = children(agent.pid)[1]
+  local servers = {}
   for _, pid in ipairs(own and children(own) or {}) do
     if is_server(pid) then
-      return own, pid
+      servers[#servers + 1] = pid
     end
   end
-  return own
+  return own, servers[1], servers[2]
 end
 
 local function is_gone(pid)
@@ -172,12 +173,33 @@ sink(function(r) print(r.ran, r.pid, r.error_detail) io.stdout:flush() end)]]):f
     agent:wait()
   end)
 
-  it("fails, and says why, when the server has gone; the others go on", function()
+  it("goes on when the server is killed, again and again", function()
+    local agent = start [[
+target {name = "exits", every = "100ms", isolate = true, probe = function() os.exit(3) end}
+sink(function(r) print(r.error_detail) io.stdout:flush() end)]] -- each run needs a new process
+    local function runs() return select(2, agent:out():gsub("\n", "")) end
+    spec.eventually(function() return runs() > 1 end, 10)
+    for _ = 1, 3 do
+      local _, server, heir = pids(agent)
+      assert.truthy(heir)
+      command("kill -KILL " .. server)
+      spec.eventually(function()
+        local _, now, next_one = pids(agent)
+        return now == heir and next_one
+      end, 5)
+      local before = runs()
+      spec.eventually(function() return runs() > before + 1 end, 5)
+    end
+    local _, out = stop(agent)
+    assert.is_nil(out:find("fork server has gone", 1, true), out)
+  end)
+
+  it("fails, and says why, when the server and its heir have gone; the others go on", function()
     local agent = start(APART .. [[
 target {name = "exits", every = "200ms", isolate = true, probe = function() os.exit(3) end}]])
     spec.eventually(function() return agent:out():find "exits\t" end, 10)
-    local _, server = pids(agent)
-    command("kill -KILL " .. server)
+    local _, server, heir = pids(agent)
+    command(("kill -KILL %d %d"):format(server, heir))
     spec.eventually(function() return agent:out():find("exits\tnil\ttrue\tlocal\tcannot start a process: the fork server has gone", 1, true) end, 5)
     stop(agent)
   end)
