@@ -16,7 +16,7 @@
 // to everything cannot empty the queue.
 enum { MOST_ODD = 16 };
 
-enum { SHOWN_OF_ANSWER = 160 }; // bytes of an answer's body in a message
+enum { SHOWN_OF_ANSWER = 160, READ_OF_ANSWER = 2048 }; // bytes of an answer's body in a message, and that are looked at for one
 
 static const wd_ns blocked_retry = 300 * WD_S;
 static const wd_ns longest_backoff = 3700 * WD_S; // an hour that a manager may ask for, and what is added to it
@@ -77,6 +77,15 @@ static void end_flushes(struct wd_upload *u) {
   }
 }
 
+// The beginning of an answer's body for people, without secrets.
+static void show(const struct wd_upload *u, const struct wd_upload_call *call, char *out, size_t room) {
+  char plain[READ_OF_ANSWER];
+  size_t n = call->content_len < sizeof(plain) ? call->content_len : sizeof(plain);
+  memcpy(plain, call->content, n);
+  wd_auth_mask(&u->auth, plain, n);
+  wd_text_escape(out, room, plain, n);
+}
+
 static void note(struct wd_upload *u, const struct wd_upload_call *call, const char *why) {
   const char *what = call->route == WD_ROUTE_LOGIN ? "login " : "";
   char shown[SHOWN_OF_ANSWER] = "";
@@ -85,7 +94,7 @@ static void note(struct wd_upload *u, const struct wd_upload_call *call, const c
     return;
   }
   if (!why && call->content_len) {
-    wd_text_escape(shown, sizeof(shown), call->content, call->content_len);
+    show(u, call, shown, sizeof(shown));
     why = shown;
   }
   snprintf(u->last_error, sizeof(u->last_error), "%sanswered %" PRId64 "%s%s", what, call->status, why ? ": " : "",
@@ -138,7 +147,7 @@ static void block(struct wd_upload *u) {
 
 static void refuse(struct wd_upload *u, struct wd_row *row, const struct wd_upload_call *call, bool fresh) {
   char answer[WD_STORE_ANSWER_LEN];
-  wd_text_escape(answer, sizeof(answer), call->content, call->content_len);
+  show(u, call, answer, sizeof(answer));
   wd_log(WD_LOG_WARNING, "upload: the manager will not take result %s, it is set aside: %s", row->key, u->last_error);
   u->rejected++;
   wd_store_set_aside(u->store, row, call->status, answer);

@@ -5,7 +5,7 @@
 
 #include "runtime/upload_json.h"
 
-enum { LONGEST_SECRET = 16384 };
+enum { LONGEST_SECRET = 16384, SHORTEST_SECRET = 4 };
 
 // Renewed this much before the manager forgets the token, at most a tenth of the token's life before.
 static const wd_ns renew_before = 300 * WD_S, default_life = 86400 * WD_S, longest_life = 366 * 86400 * WD_S;
@@ -175,4 +175,23 @@ void wd_auth_forget(struct wd_auth *auth) {
   if (auth->opts->type != WD_AUTH_USERPASS) return;
   auth->logged_in = auth->basic = false;
   auth->name = auth->value = NULL;
+}
+
+// How much of the secret is at the beginning of the text: all of it, or all that is left of the text.
+static size_t matched(const char *text, size_t n, const char *secret, size_t length) {
+  size_t most = n < length ? n : length;
+  return most >= SHORTEST_SECRET && memcmp(text, secret, most) == 0 ? most : 0;
+}
+
+void wd_auth_mask(const struct wd_auth *auth, char *text, size_t n) {
+  const char *coded = auth->value ? strchr(auth->value, ' ') : NULL; // what a login gave: "Bearer ...", "Basic ..."
+  const struct wd_auth_opts *o = auth->opts;
+  const char *const secrets[] = {o->token, o->key, o->password, o->mfa_code, coded ? coded + 1 : NULL};
+  for (size_t i = 0; i < WD_COUNT(secrets); i++) {
+    size_t length = secrets[i] ? strlen(secrets[i]) : 0;
+    for (size_t at = 0; length >= SHORTEST_SECRET && at < n; at++) {
+      size_t found = matched(text + at, n - at, secrets[i], length);
+      memset(text + at, '*', found);
+    }
+  }
 }

@@ -55,5 +55,9 @@ enum wd_upload_verdict wd_auth_answer(struct wd_auth *auth, int64_t status, cons
 void wd_auth_stored(struct wd_auth *auth, unsigned generation);
 enum wd_auth_denied wd_auth_denied(struct wd_auth *auth, unsigned generation, int64_t row);
 
+// Puts stars over every secret that a manager has sent back, also over what may be the beginning of one at the end; for whatever of an answer is
+// shown or kept. Secrets shorter than 4 bytes are none.
+void wd_auth_mask(const struct wd_auth *auth, char *text, size_t n);
+
 // Forgets what a login gave, so that the next try begins with one.
 void wd_auth_forget(struct wd_auth *auth);

@@ -18,7 +18,7 @@ rule() {
 layer_of() {
   case ${1#runtime/} in
   main.c) echo 4 ;;
-  wd.* | arena.* | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_* | fork_server.* | policy.*) echo 0 ;;
+  wd.* | arena.* | memory.h | slab.* | text.* | addr.* | addr_range.* | words.* | log.* | watchdog.* | clock.* | clock_state.* | timer.* | embed.h | neterr.* | icmp_error.* | tcp_info.* | random.* | pages.* | cgroup.* | throttle.* | confine.* | confine_* | fork_server.* | policy.*) echo 0 ;;
   loop* | watch.* | budget.* | op.* | task* | vm* | modules.h | source* | signals* | desc* | shape* | reader* | writer* | probe.*) echo 1 ;;
   resolve* | spool_file* | route* | conn* | stream* | socket* | zone* | tls* | cert* | transfer* | probes/*_wire.*) echo 2 ;;
   modules.c | lua_* | httpd* | upload* | spool* | edit* | repl* | control* | probes/*) echo 3 ;;

@@ -117,6 +117,21 @@ describe("a traceback", function()
   end)
 end)
 
+describe("a manager that sends the credentials back", function()
+  it("puts them neither into the log nor into the quarantine", function()
+    local m <close> = assert(manager.start {plan = {{status = 400, body = "no good: " .. SECRET}, {status = 503, body = "busy with " .. SECRET}}})
+    local code, out, err = process.run {"run", process.file("up.lua", [[
+      local u = upload.open {url = arg[1], spool = arg[2], auth = {type = "apikey", key = arg[3]}, device = {serial = "s"}}
+      for i = 1, 2 do u:put {id = "r" .. i, test_type = "tcp", target_host = "h", target = "tcp://h:1", success = true, latency_ms = 1} u:flush(5) end
+    ]]), m.url, process.folder() .. "/waddle.db", SECRET}
+    assert.equal(0, code, err)
+    local _, exported = process.run({"spool", "export", "--quarantine", "--spool", process.folders[#process.folders] .. "/waddle.db"})
+    assert.truthy(exported:find("no good: ***", 1, true), exported .. err)
+    assert.truthy(err:find("no good: ***", 1, true), err)
+    assert.is_nil((out .. err .. exported):find(SECRET, 1, true), err)
+  end)
+end)
+
 describe("a secret in a file", function()
   -- The credentials that an agent with this environment uploads with.
   local function credentials(env)

@@ -209,6 +209,27 @@ static void reads_json(void **state) {
   assert_int_equal(kind_of(deep), WD_JSON_NONE);
 }
 
+static void masks_what_comes_back(void **state) {
+  (void)state;
+  static const struct wd_auth_opts jwt = {.type = WD_AUTH_JWT, .token = "t0k3n.abc"}, key = {.type = WD_AUTH_APIKEY, .key = "k3y"};
+  char text[] = "bad token t0k3n.abc! t0k3n.abct0k3n.abc t0k t0k3";
+  assert_int_equal(wd_auth_open(&auth, &jwt), 0);
+  wd_auth_mask(&auth, text, strlen(text));
+  assert_string_equal(text, "bad token *********! ****************** t0k ****");
+  char few[] = "t0k3n.abc";
+  wd_auth_mask(&auth, few, 0);
+  assert_string_equal(few, "t0k3n.abc");
+  assert_int_equal(wd_auth_open(&auth, &key), 0);
+  char word[] = "a k3y";
+  wd_auth_mask(&auth, word, strlen(word));
+  assert_string_equal(word, "a k3y"); // so short that it may be a word
+  assert_int_equal(wd_auth_open(&auth, &userpass), 0);
+  assert_int_equal(answer(200, "{\"token\":\"fresh-token\",\"expires_in\":3600}", 0), WD_UPLOAD_STORED);
+  char both[] = "pass, fresh-token and user";
+  wd_auth_mask(&auth, both, strlen(both));
+  assert_string_equal(both, "****, *********** and user");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(one_header_a_type, teardown),
@@ -219,6 +240,7 @@ int main(void) {
       cmocka_unit_test_teardown(tells_wrong_credentials_from_a_fault, teardown),
       cmocka_unit_test_teardown(one_fresh_login_on_a_401, teardown),
       cmocka_unit_test_teardown(reads_json, teardown),
+      cmocka_unit_test_teardown(masks_what_comes_back, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
