@@ -9,6 +9,7 @@ return {
   isatty = "sys.isatty(descriptor) -> whether 0 (stdin), 1 (stdout) or 2 (stderr) is a terminal",
   log = "sys.log(level, text): a line in the log; level is \"debug\", \"info\", \"warning\" or \"error\"",
   log_level = "sys.log_level(name): lines below this level are dropped",
+  memory_left = "sys.memory_left(bytes) -> whether so many can be had outside of Lua now",
   pid = "sys.pid() -> the process's number",
   random = "sys.random(n) -> n bytes from the kernel's generator, 4096 at most",
   signal = "sys.signal() -> the name of a signal (\"INT\", \"TERM\", \"HUP\"): waits for one, which then does not end the script",

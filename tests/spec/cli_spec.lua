@@ -248,6 +248,8 @@ describe("completion", function()
     end
     assert.equal("reflect repl", (complete("waddle re", 1)))
     assert.equal("--json --jsonl", (complete("waddle tcp --js", 2)))
+    assert.equal("--allow-net", (complete("waddle run --allow-n", 2)))
+    assert.equal("--isolate", (complete("waddle run --iso", 2)))
     os.remove(name)
   end)
 end)

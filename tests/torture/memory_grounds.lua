@@ -80,7 +80,22 @@ local function running()
   }
 end
 
-local server
+-- A server, which ends where it can take no client for long.
+local function serving()
+  local server
+  local function begin() server = assert(serve.http {handler = function() return {status = 200, body = "well"} end}) end
+  return {
+    begin = begin,
+    work = function() return http.get("http://127.0.0.1:" .. server.port .. "/", {timeout = "1s"}) end,
+    after = function()
+      if server.worker:status() ~= "failed" then return end
+      local _, err = pcall(server.worker.join, server.worker)
+      assert(tostring(err):find "memory", err)
+      begin()
+    end,
+  }
+end
+
 local GROUNDS = {
   tcp = probe(function() return tcp.connect(to(at.tcp), {timeout = "1s"}) end),
   dialogue = probe(function() return tcp.connect(to(at.tcp), {timeout = "1s", dialogue = {{send = "hello\n"}, {expect = "hello"}}}) end),
@@ -100,10 +115,7 @@ local GROUNDS = {
     local value, err = json.decode(("[%s1]"):format(('{"a":"\\u00e9","b":[1.5,null,"x"]},'):rep(20)))
     return {success = #json.encode(assert(value, err)) > 100}
   end),
-  serve = {
-    begin = function() server = assert(serve.http {handler = function() return {status = 200, body = "well"} end}) end,
-    work = function() return http.get("http://127.0.0.1:" .. server.port .. "/", {timeout = "1s"}) end,
-  },
+  serve = serving(),
   upload = uploading(nil),
   spool = uploading(at.spool),
   site = running(),
