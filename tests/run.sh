@@ -3,11 +3,12 @@
 #
 # WADDLE is the program to test, build/waddle by default; waddle-peer is taken from tests/ beside it. As root everything happens in a network of its
 # own (support/netns.sh), otherwise, or with --no-netns, on the machine's loopback. The last line counts: "N passed, N failed, N skipped". The exit code
-# is 0 when nothing failed, 2 when the tests could not begin. WADDLE_UNDER is a command that runs the program, if set (valgrind with its options).
+# is 0 when nothing failed, 2 when the tests could not begin. WADDLE_UNDER is a command that runs the program, if set (valgrind with its options);
+# WADDLE_LIMIT_SECONDS is when all of it is ended, if not after 25 minutes.
 # With --shell in place of specs: a shell that has the peers, to try things by hand.
 set -eu
 
-LIMIT_SECONDS=1500
+LIMIT_SECONDS=${WADDLE_LIMIT_SECONDS:-1500}
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 netns=yes

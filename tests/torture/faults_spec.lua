@@ -9,7 +9,7 @@ local sys = require "waddle.core.sys"
 local torture = require "tests.torture.torture"
 local uploads = require "tests.support.uploads"
 
-local MOST = torture.pick(40, 400) -- calls of a kind that fail
+local MOST, ROUNDS = torture.pick(40, 100), torture.pick(40, 1200) -- calls of a kind that fail, and rounds that it may take until all have
 local ERRNO = {EPERM = 1, EIO = 5, ENOMEM = 12, EACCES = 13, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EADDRNOTAVAIL = 99, ENOBUFS = 105}
 
 -- Calls, and what they can fail with when it is the machine's fault.
@@ -43,7 +43,7 @@ local PROBES = [[
   local names = {}
   for name in pairs(kinds) do names[#names + 1] = name end
   table.sort(names)
-  for round = 1, 40 do
+  for round = 1, tonumber((select(2, ...))) do
     local well = true
     local jobs = {}
     for _, name in ipairs(names) do
@@ -67,7 +67,12 @@ setup(function()
   end)
 end)
 
-after_each(process.clean)
+local limit_s = process.limit_s
+before_each(function() process.limit_s = torture.pick(limit_s, 900) end)
+after_each(function()
+  process.limit_s = limit_s
+  process.clean()
+end)
 
 -- The machine's fault, by name; what else may come of a call that failed, since a look-up's or a series' other part did the rest.
 local FAIR = {["local"] = true, permission = true, dns_timeout = true, timeout = true}
@@ -81,7 +86,7 @@ describe("probes on a machine that refuses", function()
       for i = 2, #entry do
         for _, every in ipairs(torture.pick({3}, {1, 2, 3, 7, 20})) do
           local status, out, err = process.run({"run", process.file("probes.lua", PROBES), json.encode {tcp = peers.tcp, http = peers.http, tls = peers.tls,
-            udp = peers.udp, dns = peers.dns}}, {LD_PRELOAD = process.preload "fault",
+            udp = peers.udp, dns = peers.dns}, tostring(ROUNDS)}, {LD_PRELOAD = process.preload "fault",
             WADDLE_FAULT = ("%s:%d:%d:%d:%d"):format(entry[1], ERRNO[entry[i]], every, entry.from or 0, MOST)})
           local what = ("%s %s every %d"):format(entry[1], entry[i], every)
           assert.same({0, "well"}, {status, out:match "(%w+)\n$"}, what .. "\n" .. err .. out:sub(-400))
