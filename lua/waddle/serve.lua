@@ -193,19 +193,16 @@ function serve.udp(opts)
   local o = read_options("serve.udp", opts, {address = "127.0.0.1", port = 0})
   local socket, err = core.datagram.open(o.address, o.port)
   local self, message = start(socket, err, "serve.udp", o.address .. " port " .. o.port, function()
-    while true do
-      local bytes, from, port = socket:receive()
-      if bytes then
-        local ok, answer = xpcall(o.handler, debug.traceback, bytes, from, port)
-        if not ok then
-          log_error("serve.udp", answer)
-        elseif answer then
-          socket:send(answer, from, port)
-        end
-      elseif from == "closed" then
-        return
+    local bytes, from, port = socket:receive()
+    if bytes then
+      local ok, answer = xpcall(o.handler, debug.traceback, bytes, from, port)
+      if not ok then
+        log_error("serve.udp", answer)
+      elseif answer then
+        socket:send(answer, from, port)
       end
     end
+    return bytes or from ~= "closed"
   end)
   if not self then
     return nil, message

@@ -1,4 +1,6 @@
 local json = require "waddle.json"
+local process = require "tests.support.process"
+local spec = require "tests.support.spec"
 
 describe("json.encode", function()
   local cases = {
@@ -139,5 +141,25 @@ describe("json.duplicate_key", function()
     local _, message = json.decode(text)
     assert.equal(2, json.error_line(text, message))
     assert.is_nil(json.error_line("", "too deep"))
+  end)
+end)
+
+describe("without memory", function()
+  after_each(process.clean)
+
+  it("reading and writing are errors, where cjson ends the process", function()
+    if process.sanitizer() then
+      spec.skip("a sanitizer's memory has no bounds")
+    end
+    local status, out, err = process.run {"--budget", "block=0,memory=0", "run", process.file("large.lua", [[
+      local text = '["' .. ("a"):rep(40 << 20) .. '"]'
+      local plain = text:sub(3, -3)
+      local size = tonumber(io.open "/proc/self/status":read "a":match "VmSize:%s+(%d+)")
+      assert(os.execute(("prlimit --pid %d --as=%d"):format(sys.pid(), (size + 20 * 1024) * 1024)))
+      print(select(2, json.decode(text)))
+      print((tostring(select(2, pcall(json.encode, plain))):gsub("\n.*", "")))
+      print(json.encode(json.decode '{"small":[1]}'))
+    ]])}
+    assert.same({0, 'not enough memory\nnot enough memory\n{"small":[1]}\n'}, {status, out}, err)
   end)
 end)
