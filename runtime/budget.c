@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -366,6 +367,11 @@ void wd_budget_reclaim(struct wd_vm *vm, enum wd_over over) {
   if (over != WD_OVER_CPU && over != WD_OVER_SOCKETS && over != WD_OVER_OUTPUT) vm->budget.reclaiming = RECLAIM_CYCLES;
 }
 
+void wd_budget_trim(struct wd_vm *vm) {
+  vm->budget.reclaiming = RECLAIM_CYCLES;
+  vm->budget.trim = vm->loop->ready = true;
+}
+
 void wd_budget_after_pass(struct wd_vm *vm) {
   struct wd_budget *b = &vm->budget;
   bool much = bytes_in_use(vm) > b->full / MUCH_MEMORY;
@@ -375,7 +381,12 @@ void wd_budget_after_pass(struct wd_vm *vm) {
   }
   if (!b->reclaiming) return;
   wd_vm_call(vm, l_collect, b);
-  if (b->reclaiming) vm->loop->ready = true;
+  if (b->reclaiming) {
+    vm->loop->ready = true;
+  } else if (b->trim) {
+    b->trim = false;
+    malloc_trim(0);
+  }
 }
 
 void wd_budget_enforce(struct wd_vm *vm) {

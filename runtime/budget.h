@@ -59,6 +59,7 @@ struct wd_budget {
   int refusals;               // times that memory is still to be refused, whatever for
   bool forgive;                 // the collector's debt: a large block was taken
   int reclaiming;               // cycles of the collector that are still to be hurried through
+  bool trim;                    // then the memory goes back to the system
   bool hurried;
 };
 
@@ -88,6 +89,9 @@ bool wd_budget_judge(struct wd_vm *vm, struct wd_task *t, lua_State *L);
 
 // A task has ended for this: what was memory of it is to be collected soon.
 void wd_budget_reclaim(struct wd_vm *vm, enum wd_over over);
+
+// All garbage is to be collected soon, and the memory given back to the system.
+void wd_budget_trim(struct wd_vm *vm);
 
 // The running task is about to start a probe, `under_way` are going on: ends it where that is too many. [-0, +0, e]
 void wd_budget_sockets(lua_State *L, int64_t under_way);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -138,10 +137,10 @@ static int l_pid(lua_State *L) {
   return 1;
 }
 
-// trim(): collects all garbage and gives the memory back to the system, which a process that grew for a while else keeps
+// trim(): has all garbage collected, in pieces between other work, and then gives the memory back to the system, which a process that grew for a
+// while else keeps
 static int l_trim(lua_State *L) {
-  lua_gc(L, LUA_GCCOLLECT);
-  malloc_trim(0);
+  wd_budget_trim(wd_vm_of(L));
   return 0;
 }
 

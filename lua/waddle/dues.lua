@@ -107,36 +107,26 @@ function methods:start()
   end
 end
 
---- swap(plans, keep, last): other plans, numbered up to `last`. The times of those in `keep` stay what they are; all others have their
--- first due time from now on, at their own place in the period.
-function methods:swap(plans, keep, last)
-  local old, was, now = self.heap, self.first, self:clock()
-  self.plans, self.heap, self.first, self.last_id, self.count = plans, heap.new(), {}, last, 0
+--- swap(plans, others, last, count): other plans, numbered up to `last`, `count` of them with a schedule. `others` lists the numbers whose times do not
+-- stay what they are: those that are left of them have their first due time from now on, at their own place in the period.
+function methods:swap(plans, others, last, count)
+  local now, gone = self:clock(), {}
+  for _, id in ipairs(others) do
+    gone[id] = true
+    self.first[id], self.wall_due[id], self.last_wall_due[id] = nil, nil, nil
+  end
+  self.heap:remove(gone, #others)
+  self.plans, self.last_id, self.count = plans, last, count
   self.next_of, self.counted_of = {}, {}
-  for i = 1, old.n do
-    local id = old.ids[i]
-    if keep[id] then
-      self.heap:push(id, old.dues[i])
-    end
-  end
-  for id = 1, last do
+  for _, id in ipairs(others) do
     local spec = plans[id] and plans[id].spec
-    self.count = self.count + (spec and 1 or 0)
-  end
-  for id = 1, last do
-    local spec = plans[id] and plans[id].spec
-    if spec and keep[id] then
-      self.first[id] = was[id]
-    else
-      self.wall_due[id], self.last_wall_due[id] = nil, nil
-      if spec and spec.kind == "every" then
-        self.first[id] = schedule.place(spec, schedule.share(self.name_of(id)), self.count)
-        self.heap:push(id, next_in_period(self, id, now))
-      elseif spec then
-        local at = next_on_wall(self, id)
-        if at then
-          self.heap:push(id, at)
-        end
+    if spec and spec.kind == "every" then
+      self.first[id] = schedule.place(spec, schedule.share(self.name_of(id)), self.count)
+      self.heap:push(id, next_in_period(self, id, now))
+    elseif spec then
+      local at = next_on_wall(self, id)
+      if at then
+        self.heap:push(id, at)
       end
     end
   end

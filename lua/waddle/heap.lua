@@ -1,6 +1,9 @@
 -- A binary heap of numbers by when they are due: the next one first. Two plain arrays of numbers, which the garbage collector has
 -- nothing to look for in.
 
+local FIRST_OF_ALL = -math.huge -- due before all that has a time
+local FEW = 16 -- a part of all that is worth no new heap
+
 local heap = {}
 heap.__index = heap
 
@@ -53,6 +56,39 @@ function heap:pop()
   self.ids[n], self.dues[n], self.n = nil, nil, n - 1
   if n > 1 then
     down(self, 1, id, due)
+  end
+end
+
+-- By sifting each of them up to the top, from the last place on: what comes down to a place that was looked at is looked at again.
+local function remove_few(self, gone)
+  local ids, dues, found = self.ids, self.dues, 0
+  for i = self.n, 1, -1 do
+    while gone[ids[i]] and dues[i] > FIRST_OF_ALL do
+      up(self, i, ids[i], FIRST_OF_ALL)
+      found = found + 1
+    end
+  end
+  for _ = 1, found do
+    self:pop()
+  end
+end
+
+local function remove_many(self, gone)
+  local ids, dues, n = self.ids, self.dues, self.n
+  self.ids, self.dues, self.n = {}, {}, 0
+  for i = 1, n do
+    if not gone[ids[i]] then
+      self:push(ids[i], dues[i])
+    end
+  end
+end
+
+--- remove(gone, count): takes out all numbers that are keys of `gone`, about so many.
+function heap:remove(gone, count)
+  if count < self.n // FEW then
+    remove_few(self, gone)
+  elseif count > 0 then
+    remove_many(self, gone)
   end
 end
 

@@ -16,7 +16,7 @@ return {
   suspended = "sys.suspended() -> seconds this machine was suspended since it started: what the clock of due times counts and a timer does not",
   time = "sys.time() -> seconds since 1970-01-01 UTC, with microseconds",
   timestamp = "sys.timestamp([seconds]) -> RFC 3339 UTC text with microseconds, of now by default",
-  trim = "sys.trim(): collects all garbage and gives the freed memory back to the system",
+  trim = "sys.trim(): has all garbage collected soon, in pieces between other work, and then gives the freed memory back to the system",
   uname = "sys.uname() -> {sysname=, release=, version=, machine=, nodename=}",
   virtual_clock = "sys.virtual_clock(): freezes time; from then on it jumps to the next timer whenever nothing is ready. For tests.",
 }

@@ -69,6 +69,7 @@ end
 local function free_numbers(self)
   local free = {}
   for id = #self.rows, 1, -1 do
+    pause(id)
     if not self.plans[id] and not self.runs[id] and self.waiting[id] == nil then
       free[#free + 1] = id
     end
@@ -85,6 +86,7 @@ local function number(self, targets)
     ids[i] = known and table.remove(known)
   end
   for i = 1, #targets do
+    pause(i)
     if not ids[i] then
       ids[i] = table.remove(free) or last + 1
       last = math.max(last, ids[i])
@@ -121,8 +123,8 @@ function swap.apply(self, targets, every, read)
     return nil, message
   end
   local of, last = number(self, targets)
-  local list, plans, keep, counts = rows.new(), {}, {}, {kept = 0, changed = 0, added = 0, removed = 0, started = {}}
-  local gone, begin = {}, {}
+  local list, plans, counts = rows.new(), {}, {kept = 0, changed = 0, added = 0, removed = 0, started = {}}
+  local gone, begin, others, scheduled = {}, {}, {}, 0 -- others: whose due times do not stay
   for id = 1, last do
     pause(id)
     local before, i = self.rows[id], of[id]
@@ -131,7 +133,10 @@ function swap.apply(self, targets, every, read)
     local same = was and i and is_same(before, after) and swap.same(was, planned[i])
     list[id] = after
     plans[id] = i and planned[i] or nil
-    keep[id] = was and i and swap.same(was.spec, planned[i].spec) or nil
+    scheduled = scheduled + (i and planned[i].spec and 1 or 0)
+    if (was or i) and not (was and i and swap.same(was.spec, planned[i].spec)) then
+      others[#others + 1] = id
+    end
     local count = not i and (was and "removed") or i and (not was and "added" or same and "kept" or "changed")
     if count then
       counts[count] = counts[count] + 1
@@ -154,7 +159,7 @@ function swap.apply(self, targets, every, read)
     end
   end
   self.rows, self.plans, self.plan_of = list, plans, {}
-  self.dues:swap(plans, keep, last)
+  self.dues:swap(plans, others, last, scheduled)
   return counts
 end
 
