@@ -124,11 +124,15 @@ static int choose_ident(struct wd_packet_socket *s, int fd) {
   struct wd_addr at = {0};
   int rc = bound_ident(s, fd, &s->ident);
   at.sa.sa_family = (sa_family_t)s->family;
+  if (s->kind != WD_PACKET_PING) return rc;
   for (int i = 0; i < 32 && rc == 0 && s->ident == 0; i++) { // unless it is bound to a source address already
     wd_addr_set_port(&at, (uint16_t)(1 + wd_random() % 65535));
-    if (bind(fd, &at.sa, wd_addr_len(&at)) == 0 || errno != EADDRINUSE) rc = bound_ident(s, fd, &s->ident);
+    if (bind(fd, &at.sa, wd_addr_len(&at)) == 0)
+      rc = bound_ident(s, fd, &s->ident);
+    else if (errno != EADDRINUSE)
+      rc = errno;
   }
-  return rc;
+  return rc == 0 && s->ident == 0 ? EADDRINUSE : rc;
 }
 
 static void flush_now(struct wd_timer *t) {

@@ -9,6 +9,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/memory.h"
+#include "runtime/neterr.h"
 #include "runtime/resolve.h"
 #include "runtime/resolve_socket.h"
 #include "runtime/route.h"
@@ -44,7 +45,7 @@ struct wd_channel {
   struct wd_channel_query *finished, **finished_end; // answered, not yet told
   unsigned in_flight, unwanted;                      // unwanted: those in flight that were dropped
   wd_ns used, heard; // heard: when a server last answered, 0: never
-  bool last_empty; // the last read of c-ares found nothing more
+  struct wd_resolve_notes notes;
   bool busy;       // further up the stack
   bool stale;      // its configuration changed: takes no more questions
   bool deaf;       // a socket could not be watched: no answer would be seen
@@ -97,7 +98,12 @@ static enum wd_err why_unreached(const struct wd_channel *c, const char **detail
 }
 
 static enum wd_err judge(const struct wd_channel_query *q, int status, const char **detail) {
+  const struct wd_resolve_notes *notes = &q->channel->notes;
   *detail = ares_strerror(status);
+  if ((status == ARES_ECONNREFUSED || status == ARES_ETIMEOUT) && notes->fault && notes->fault_at >= q->launched) {
+    *detail = wd_neterr_detail_local(notes->fault);
+    return wd_neterr_local(notes->fault);
+  }
   switch (status) {
   case ARES_ENOTFOUND: *detail = "the name does not exist"; return WD_E_DNS_NXDOMAIN;
   case ARES_ENODATA:
@@ -246,7 +252,7 @@ static int open_ares(struct wd_channel *c) {
     c->ares = NULL;
     return rc;
   }
-  wd_resolve_sockets(c->ares, named, &c->last_empty);
+  wd_resolve_sockets(c->ares, named, &c->notes);
   c->servers = count_servers(c->ares);
   return rc;
 }
@@ -275,6 +281,7 @@ static void launch(struct wd_channel *c) {
     }
     c->in_flight++;
     q->servers = c->servers;
+    q->launched = wd_clock_now();
     hints.ai_family = q->family;
     ares_getaddrinfo(c->ares, q->name, NULL, &hints, on_answer, q);
   }
@@ -323,9 +330,9 @@ static void on_socket(struct wd_watch *w, uint32_t events) {
   c->busy = true;
   // With sockets that are not its own c-ares reads one message a call. A socket that it closes is not known to it any more.
   for (int i = 0; i < READS_A_PASS && memory_left(c); i++) {
-    c->last_empty = true;
+    c->notes.last_empty = true;
     ares_process_fd(c->ares, reads, writes);
-    if (c->last_empty) break;
+    if (c->notes.last_empty) break;
     writes = ARES_SOCKET_BAD;
   }
   settle(c);

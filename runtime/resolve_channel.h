@@ -26,6 +26,7 @@ struct wd_channel_query {
   // inner
   struct wd_channel *channel;
   struct wd_channel_query *next;
+  wd_ns launched;
   bool dropped, alone;
 };
 

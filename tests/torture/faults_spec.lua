@@ -9,7 +9,7 @@ local sys = require "waddle.core.sys"
 local torture = require "tests.torture.torture"
 local uploads = require "tests.support.uploads"
 
-local MOST, ROUNDS = torture.pick(40, 100), torture.pick(40, 1200) -- calls of a kind that fail, and rounds that it may take until all have
+local MOST, ROUNDS = torture.pick(40, 100), torture.pick(200, 2500) -- calls of a kind that fail, and rounds that it may take until all have
 local ERRNO = {EPERM = 1, EIO = 5, ENOMEM = 12, EACCES = 13, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EADDRNOTAVAIL = 99, ENOBUFS = 105}
 
 -- Calls, and what they can fail with when it is the machine's fault.
