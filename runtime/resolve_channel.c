@@ -97,12 +97,24 @@ static enum wd_err why_unreached(const struct wd_channel *c, const char **detail
   return WD_E_LOCAL;
 }
 
-static enum wd_err judge(const struct wd_channel_query *q, int status, const char **detail) {
+// Whether this machine refused a call for the channel since the question was launched.
+static bool was_refused(const struct wd_channel_query *q) {
   const struct wd_resolve_notes *notes = &q->channel->notes;
+  return notes->fault && notes->fault_at >= q->launched;
+}
+
+// Whether the other family's addresses may be missing because its question never left.
+static bool may_be_half(const struct wd_channel_query *q) {
+  bool has_4 = false, has_6 = false;
+  for (size_t i = 0; i < q->count; i++) *(wd_addr_family(&q->found[i]) == AF_INET ? &has_4 : &has_6) = true;
+  return q->family == AF_UNSPEC && has_4 != has_6 && was_refused(q);
+}
+
+static enum wd_err judge(const struct wd_channel_query *q, int status, const char **detail) {
   *detail = ares_strerror(status);
-  if ((status == ARES_ECONNREFUSED || status == ARES_ETIMEOUT) && notes->fault && notes->fault_at >= q->launched) {
-    *detail = wd_neterr_detail_local(notes->fault);
-    return wd_neterr_local(notes->fault);
+  if ((status == ARES_SUCCESS || status == ARES_ECONNREFUSED || status == ARES_ETIMEOUT) && was_refused(q)) {
+    *detail = wd_neterr_detail_local(q->channel->notes.fault);
+    return wd_neterr_local(q->channel->notes.fault);
   }
   switch (status) {
   case ARES_ENOTFOUND: *detail = "the name does not exist"; return WD_E_DNS_NXDOMAIN;
@@ -187,7 +199,8 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
   if (info) ares_freeaddrinfo(info);
   const char *detail = "";
   enum wd_err err = WD_OK;
-  if (status != ARES_SUCCESS || !q->count) err = judge(q, status == ARES_SUCCESS ? ARES_ENODATA : status, &detail);
+  if (status == ARES_SUCCESS && !q->count) status = ARES_ENODATA;
+  if (status != ARES_SUCCESS || may_be_half(q)) err = judge(q, status, &detail);
   finish(q, err, detail);
 }
 
