@@ -112,11 +112,17 @@ static int note(const char *name) {
   return number;
 }
 
+// A program that is started has no handler for the signal and would be killed by it, some already for trying io_uring: there a call fails without a
+// line in the log.
+static uint32_t denial(bool programs) {
+  return programs ? SCMP_ACT_ERRNO(EPERM) : DENY;
+}
+
 static int deny_calls(scmp_filter_ctx filter, bool programs) {
   int rc = 0;
   for (size_t i = 0; i < WD_COUNT(denied) && !rc; i++) {
     int number = note(denied[i]);
-    if (number >= 0) rc = seccomp_rule_add(filter, DENY, number, 0);
+    if (number >= 0) rc = seccomp_rule_add(filter, denial(programs), number, 0);
   }
   // A program is started in a child that blocks all signals until then: there the call has to fail by itself.
   for (size_t i = 0; i < WD_COUNT(programs_too) && !rc && !programs; i++)
@@ -137,17 +143,18 @@ static struct scmp_arg_cmp above(unsigned arg, uint64_t value) {
   return (struct scmp_arg_cmp){.arg = arg, .op = SCMP_CMP_GT, .datum_a = value, .datum_b = 0};
 }
 
-static int deny_arguments(scmp_filter_ctx filter) {
+static int deny_arguments(scmp_filter_ctx filter, bool programs) {
+  uint32_t deny = denial(programs);
   int rc = 0, clone_call = note("clone"), socket_call = note("socket"), ioctl_call = note("ioctl");
   // What clone3 is asked for cannot be seen by a filter; without it glibc and libuv use clone.
   rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name("clone3"), 0);
   for (size_t i = 0; i < WD_COUNT(namespaces) && !rc; i++)
-    rc = seccomp_rule_add(filter, DENY, clone_call, 1, has_bits(0, namespaces[i]));
+    rc = seccomp_rule_add(filter, deny, clone_call, 1, has_bits(0, namespaces[i]));
   for (size_t i = 0; i < WD_COUNT(families) && !rc; i++)
-    rc = seccomp_rule_add(filter, DENY, socket_call, 1, low_half_is(0, families[i]));
-  if (!rc) rc = seccomp_rule_add(filter, DENY, socket_call, 1, above(0, HIGHEST_FAMILY));
+    rc = seccomp_rule_add(filter, deny, socket_call, 1, low_half_is(0, families[i]));
+  if (!rc) rc = seccomp_rule_add(filter, deny, socket_call, 1, above(0, HIGHEST_FAMILY));
   // Typing into somebody's terminal.
-  if (!rc) rc = seccomp_rule_add(filter, DENY, ioctl_call, 1, low_half_is(1, TIOCSTI));
+  if (!rc) rc = seccomp_rule_add(filter, deny, ioctl_call, 1, low_half_is(1, TIOCSTI));
   return rc;
 }
 
@@ -160,7 +167,7 @@ int wd_confine_seccomp(bool programs) {
   if (!rc) rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
   if (!rc) rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); // a tree of comparisons in place of a chain
   if (!rc) rc = deny_calls(filter, programs);
-  if (!rc) rc = deny_arguments(filter);
+  if (!rc) rc = deny_arguments(filter, programs);
   if (!rc) rc = -install_handler();
   if (!rc) rc = seccomp_load(filter);
   seccomp_release(filter);

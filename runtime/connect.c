@@ -86,7 +86,8 @@ static void attempt_failed(struct wd_connect_attempt *a) {
 
 static void fail_local(struct wd_connect_attempt *a, int err) {
   a->err = wd_neterr_local(err);
-  a->weight = err == ENETUNREACH || err == EHOSTUNREACH || err == EAFNOSUPPORT || err == EINVAL ? OF_ADDRESS : OF_PROCESS;
+  bool of_address = err == ENETUNREACH || err == EHOSTUNREACH || err == EAFNOSUPPORT || err == EINVAL || err == WD_POLICY_DENIED;
+  a->weight = of_address ? OF_ADDRESS : OF_PROCESS;
   snprintf(a->detail, sizeof(a->detail), "%s", wd_neterr_detail_local(err));
 }
 
