@@ -184,10 +184,10 @@ describe("a sandbox's network", function()
     local list = ("--allow-net=127.0.0.1:%d"):format(port)
     assert.matches("^permission", boxed(code, list))
     assert.matches("^open\t302", boxed((code:gsub('"%)', '", {follow = 0, expect = {status = 302}})', 1)), list))
-    spec.with_hosts("127.0.0.3 evil.test\n127.0.0.1 good.test\n::1 half.test\n127.0.0.1 half.test\n", function()
-      code = 'for _, n in ipairs {"evil", "good", "half"} do print(n, tcp.connect(n .. ".test:%d").error) end'
-      assert.equal("evil\tpermission\ngood\tnil\nhalf\tnil\n", (boxed(code:format(port), list)))
-      assert.equal("evil\tconnection_refused\ngood\tnil\nhalf\tnil\n", (free(code:format(port))))
+    spec.with_hosts("127.0.0.3 evil.test\n127.0.0.1 good.test\n", function() -- newer c-ares give good.test ::1 as well, as localhost has it
+      code = 'for _, n in ipairs {"evil", "good"} do print(n, tcp.connect(n .. ".test:%d").error) end'
+      assert.equal("evil\tpermission\ngood\tnil\n", (boxed(code:format(port), list)))
+      assert.equal("evil\tconnection_refused\ngood\tnil\n", (free(code:format(port))))
     end)
   end)
 
