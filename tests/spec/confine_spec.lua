@@ -193,8 +193,8 @@ false
     assert.matches("^true\texit\t0\nhello\n", out)
     assert.truthy(err:find("seccomp on (but programs may be started)", 1, true), err)
     out = once([[print(select(3, os.execute "unshare --mount true 2>/dev/null"))]], nil, nil, "--programs", "on")
-    local code = tonumber(out:match "%d+")
-    assert.is_true(code > 0 and code < 128, out) -- told no, and not killed
+    local exit_code = tonumber(out:match "%d+")
+    assert.is_true(exit_code > 0 and exit_code < 128, out) -- told no, and not killed
   end)
 
   it("is stopped by the kernel, not by what explains it", function()
