@@ -58,7 +58,7 @@ static ares_ssize_t on_send(ares_socket_t fd, const struct iovec *parts, int cou
   ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
   if (n >= 0 || errno != ECONNREFUSED) return noted(data, n);
   getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
-  if (type == SOCK_DGRAM) return sendmsg(fd, &m, MSG_NOSIGNAL);
+  if (type == SOCK_DGRAM) return noted(data, sendmsg(fd, &m, MSG_NOSIGNAL));
   errno = ECONNREFUSED;
   return -1;
 }

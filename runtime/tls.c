@@ -228,7 +228,7 @@ static enum wd_tls_step fail_by_library(struct wd_tls *tls) {
   int reason = ERR_GET_REASON(code);
   const char *text = ERR_reason_error_string(code);
   char line[160];
-  if (reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INTERNAL_ERROR) return fail(tls, WD_E_LOCAL, "out of memory");
+  if (reason == ERR_R_MALLOC_FAILURE) return fail(tls, WD_E_LOCAL, "out of memory");
   if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return fail(tls, WD_E_PROTOCOL, tls->complete ? "the peer closed the connection without ending TLS" : "the peer closed the connection during the TLS handshake");
   } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + UINT8_MAX) {

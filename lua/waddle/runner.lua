@@ -242,10 +242,12 @@ local function work(run, planned)
   local target, line = run.target, run.runner.pipeline
   if not target.settings.isolate or isolate.inside() then
     line:emit(run, runner.call(target, planned))
+    run.told = true
     return
   end
   local result, err, detail = isolate.call(target, planned, line.home)
   line:emit(run, result or without_probe(target, err, detail))
+  run.told = true
 end
 
 -- There is a place for who waits; in a blackout nothing starts.
@@ -297,11 +299,21 @@ local function is_lost(run)
   return not status or status == "failed" or status == "cancelled"
 end
 
+-- Its record, unless there is one, is that it was lost.
+local function bury(self, run)
+  RUN.__close(run)
+  if not run.told then
+    self.pipeline:emit_beside(run, without_probe(run.target, "local", "the run was lost: out of memory"))
+  end
+end
+
 local function reap(self)
+  local lost = {}
   for _, run in pairs(self.runs) do
-    if is_lost(run) then
-      return RUN.__close(run)
-    end
+    lost[#lost + 1] = is_lost(run) and run or nil
+  end
+  for _, run in ipairs(lost) do
+    bury(self, run)
   end
 end
 
@@ -322,7 +334,7 @@ end
 local function due(self, id, planned)
   local run, overlap = self.runs[id], self.plans[id].overlap
   if run and is_lost(run) then
-    RUN.__close(run)
+    bury(self, run)
     run = self.runs[id]
   end
   if self.waiting[id] ~= nil then

@@ -405,6 +405,44 @@ describe("a probe's result", function()
   end)
 end)
 
+describe("a run that is lost", function()
+  -- Its task has ended and never closed it, as where there was no memory to begin.
+  local LOSE = [[
+    local spawn = core_task.spawn_under
+    local armed = true
+    core_task.spawn_under = function(home, fn, run, ...)
+      local t = spawn(home, fn, run, ...)
+      if armed and type(run) == "table" and run.place then
+        armed = false
+        t:cancel()
+      end
+      return t
+    end
+    fake(function() return {test_type = "tcp", target = "t", success = true, latency_ms = 1} end)
+  ]]
+
+  it("leaves its record and its place, and its target goes on", function()
+    local out = output(LOSE .. [[
+      local r = start {concurrency = 1}
+      add(r, "tcp://h.test:1", 10)
+      finish(r, 45)
+      for _, one in ipairs(seen) do say("%s", rawget(one.result, "error") or "ok") end
+    ]])
+    assert.matches("^local\nok\nok\n", out)
+    assert.is_nil(out:find("skipped", 1, true), out)
+  end)
+
+  it("does not keep a single round waiting", function()
+    assert.equal("local\n", output(LOSE .. [[
+      local r = start {}
+      assert(r:add(assert(parse "tcp://h.test:1")))
+      r:once()
+      r:drain()
+      for _, one in ipairs(seen) do say("%s", rawget(one.result, "error") or "ok") end
+    ]]))
+  end)
+end)
+
 describe("stop", function()
   it("lets what runs finish and starts nothing more", function()
     assert.equal("1 1\n", output [[

@@ -21,12 +21,9 @@ setup(function()
   end)
 end)
 
-local limit_s = process.limit_s
-before_each(function() process.limit_s = torture.pick(limit_s, 60) end)
-after_each(function()
-  process.limit_s = limit_s
-  process.clean()
-end)
+local begin, finish = torture.limits(nil, 60)
+before_each(begin)
+after_each(finish)
 
 local function set(file, seconds)
   local out = assert(io.open(file, "r+b"))

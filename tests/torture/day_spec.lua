@@ -9,12 +9,9 @@ local HOURS = torture.pick(4, 24)
 local GROWN_KIB = 4096 -- two huge pages, which the kernel may make of small ones at any time; what a run leaves behind is seen in Lua's count
 local GROWN_LUA_KIB = 64
 
-local limit_s = process.limit_s
-before_each(function() process.limit_s = torture.pick(60, 900) end)
-after_each(function()
-  process.limit_s = limit_s
-  process.clean()
-end)
+local begin, finish = torture.limits(60, 900)
+before_each(begin)
+after_each(finish)
 
 describe("a day", function()
   it("leaves memory and descriptors as its second hour did", function()

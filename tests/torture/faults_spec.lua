@@ -67,12 +67,9 @@ setup(function()
   end)
 end)
 
-local limit_s = process.limit_s
-before_each(function() process.limit_s = torture.pick(limit_s, 900) end)
-after_each(function()
-  process.limit_s = limit_s
-  process.clean()
-end)
+local begin, finish = torture.limits(nil, 900)
+before_each(begin)
+after_each(finish)
 
 -- The machine's fault, by name; what else may come of a call that failed, since a look-up's or a series' other part did the rest.
 local FAIR = {["local"] = true, permission = true, dns_timeout = true, timeout = true}

@@ -1,6 +1,7 @@
 -- What the tortures share: whether this is the short form, chance that can be had again, and a word on what happened.
 -- Must hold: the seed is told before anything goes wrong, so that `WADDLE_SEED=N ./dev torture NAME` does it again.
 
+local process = require "tests.support.process"
 local sys = require "waddle.core.sys"
 
 local torture = {}
@@ -14,6 +15,16 @@ function torture.pick(short, long)
     return short
   end
   return long
+end
+
+--- limits([short_s], long_s) -> for before_each, for after_each: how long a process may take, process.limit_s in the short form by default; what
+-- process.file made goes afterwards.
+function torture.limits(short_s, long_s)
+  local before = process.limit_s
+  return function() process.limit_s = torture.pick(short_s or before, long_s) end, function()
+    process.limit_s = before
+    process.clean()
+  end
 end
 
 --- chance(name) -> random(from, to), a stream of whole numbers of its own; the seed is printed.
