@@ -240,12 +240,8 @@ end
 local function work(run, planned)
   local mark <close> = run -- luacheck: ignore 211
   local target, line = run.target, run.runner.pipeline
-  if not target.settings.isolate or isolate.inside() then
-    line:emit(run, runner.call(target, planned))
-    run.told = true
-    return
-  end
-  local result, err, detail = isolate.call(target, planned, line.home)
+  local call = target.settings.isolate and not isolate.inside() and isolate.call or runner.call
+  local result, err, detail = call(target, planned, line.home)
   line:emit(run, result or without_probe(target, err, detail))
   run.told = true
 end
