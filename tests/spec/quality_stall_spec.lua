@@ -17,11 +17,14 @@ local NEAR_MS = 2 -- of the kernel's stamps and a capture's: a busy machine may 
 local PASSES = 12 -- more than the loop needs from the call of a probe to its first packet
 local FEW = 4 -- as many as it needs
 
+-- When it began and ended.
 local function stall()
-  local until_s = task.now() + STALL_S
-  string.gsub("x", "x", function() -- where Lua cannot wait, nothing is set aside
-    while task.now() < until_s do end
+  local from, to
+  string.gsub("x", "x", function() -- where Lua cannot wait, nothing is set aside; after it, others may run before the next line does
+    from = task.now()
+    repeat to = task.now() until to >= from + STALL_S
   end)
+  return from, to
 end
 
 -- Calls the probe in a task of its own and stalls `passes` passes of the loop later: before, while, or after its packet is in flight.
@@ -221,9 +224,7 @@ describe("a stall of our own", function()
         task.spawn(keep_probing, requests, function() return http.get(url) end),
       }
       until_all_in_flight(lists)
-      from = task.now()
-      stall()
-      to = task.now()
+      from, to = stall()
       task.sleep(0.1)
       for i, job in ipairs(jobs) do
         lists[i].enough = true
