@@ -28,6 +28,7 @@ enum {
   LAST_WORDS = 10000,   // instructions for what closes after a signal
   REFUSED_BYTES = 1 << 20, // more than the state has at hand
   OVERDRAFT = 2,        // times a limit of memory up to which the hook, and not a failed allocation, ends a task
+  SMALL_STATE = 2 << 20, // bytes of small blocks up to which a large one is refused all the same: to collect takes less than to fill it
   MUCH_MEMORY = 4,      // part of the limit from which on the collector hurries
   HURRY_MUL = 40,       // the collector's speed then
   HURRY_PERCENT = 110, PATIENCE_PERCENT = 200, // the collector's pause with much and with little in use
@@ -329,8 +330,8 @@ static int64_t bytes_in_use(const struct wd_vm *vm) {
   return (int64_t)lua_gc(vm->L, LUA_GCCOUNT) * 1024; // negative inside the collector
 }
 
-// Asked where the state gets memory from the system. A task that asks for too much gets it, within bounds, and ends at its next
-// instruction: a refusal would make Lua collect all garbage while everything stands still, and raise what pcall can catch.
+// Asked where the state gets memory from the system. A task that asks for too much ends at its next instruction. Until then it gets it, within
+// bounds, where the state has many objects: a refusal makes Lua collect all garbage while everything stands still. What it raises, pcall may catch.
 static bool may_grow(struct wd_slab *slab, size_t size) {
   struct wd_vm *vm = WD_CONTAINER(slab, struct wd_vm, memory);
   struct wd_budget *b = &vm->budget;
@@ -351,7 +352,8 @@ static bool may_grow(struct wd_slab *slab, size_t size) {
     t->over = block ? WD_OVER_BLOCK : WD_OVER_MEMORY;
     arm(vm->running, LUA_MASKCOUNT);
   }
-  return !(block && (int64_t)size / OVERDRAFT > b->large) && !(memory && after / OVERDRAFT > b->full);
+  int64_t overdraft = slab->small_bytes > SMALL_STATE ? OVERDRAFT : 1;
+  return !(block && (int64_t)size / overdraft > b->large) && !(memory && after / OVERDRAFT > b->full);
 }
 
 static int l_collect(lua_State *L) {

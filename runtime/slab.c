@@ -33,6 +33,7 @@ static bool new_chunk(struct wd_slab *slab) {
   if (slab->at < slab->end) give_back(slab, slab->at, (size_t)(slab->end - slab->at));
   chunk->next = slab->chunks;
   slab->chunks = chunk;
+  slab->small_bytes += CHUNK_BYTES;
   slab->at = chunk->bytes;
   slab->end = (char *)chunk + CHUNK_BYTES;
   return true;

@@ -16,7 +16,8 @@ struct wd_slab {
   bool (*may_grow)(struct wd_slab *slab, size_t size);
   void *free[WD_SLAB_SIZES];
   struct wd_slab_chunk *chunks;
-  char *at, *end; // of the newest chunk, what was not handed out yet
+  char *at, *end;     // of the newest chunk, what was not handed out yet
+  size_t small_bytes; // of all chunks: more or less what a collection has to look at
 };
 
 // A lua_Alloc with a struct wd_slab as `ctx`: gives, moves and takes back blocks, aligned for any type.
