@@ -49,7 +49,7 @@ static const struct wd_field fields[] = {
   WD_FIELD(L_, cpu, "cpu", WD_T_DURATION, .max = 1e6, .help = "processor time a task may use without waiting (default 1s)"),
   WD_FIELD(L_, memory, "memory", WD_T_BYTES, .max = 1e15, .help = "of the whole script (default 256MiB)"),
   WD_FIELD(L_, block, "block", WD_T_BYTES, .max = 1e15, .help = "of one text or table (default 8MiB)"),
-  WD_FIELD(L_, depth, "depth", WD_T_INT, .max = 1e9, .help = "calls within calls (default 100000)"),
+  WD_FIELD(L_, depth, "depth", WD_T_INT, .max = 1e9, .help = "calls within calls (default 20000)"),
   WD_FIELD(L_, sockets, "sockets", WD_T_INT, .max = 1e9, .help = "probes under way at once, each with its sockets (default 20000)"),
   WD_FIELD(L_, output, "output", WD_T_BYTES, .max = 1e15, .help = "a task may print and log without waiting (default 64MiB)"),
   WD_FIELD(L_, stall, "stall", WD_T_DURATION, .max = 1e6, .flags = WD_F_HIDDEN, .help = "without a pass of the loop"),
@@ -58,7 +58,7 @@ static const struct wd_field fields[] = {
 const struct wd_desc wd_limits_desc = {"limits", fields, sizeof(struct wd_limits)};
 
 static const struct wd_limits defaults = {
-  .slice = 2 * WD_MS, .cpu = WD_S, .memory = 256 << 20, .block = 8 << 20, .depth = 100000, .sockets = 20000, .output = 64 << 20};
+  .slice = 2 * WD_MS, .cpu = WD_S, .memory = 256 << 20, .block = 8 << 20, .depth = 20000, .sockets = 20000, .output = 64 << 20};
 
 static struct wd_vm *the_vm; // a signal handler has no argument
 

@@ -175,7 +175,7 @@ end
 
 local CONCURRENCY = {concurrency = true, concurrency_per_host = true}
 
---- limits{concurrency=256, concurrency_per_host=, cpu="1s", slice="2ms", memory="256MiB", block="8MiB", depth=100000, sockets=20000, output="64MiB"}
+--- limits{concurrency=256, concurrency_per_host=, cpu="1s", slice="2ms", memory="256MiB", block="8MiB", depth=20000, sockets=20000, output="64MiB"}
 -- concurrency, concurrency_per_host: how many probes run at once at most, of all targets and to one host (default: no limit of its own);
 -- what finds no place starts later, in order. The others are the budget of scripts, 0 for no limit: a task that has worked for `slice`
 -- without waiting is set aside while others run; one that goes on like that for `cpu` of processor time ends with an error, as does one that

@@ -58,7 +58,7 @@ end
 --- What the words of the table mean, for its end.
 report.legend = [[
 ratio   waddle's figure by the peer's
-bare    a C loop with the fewest system calls that do the same; in the memory row the libraries alone
+bare    a C loop with the fewest system calls that do the same; in the memory row the libraries alone; for delays a machine at rest
 limit   "0.6 of fping": that part of the peer's figure; "8 at bare 2.2": 8 where the bare loop takes 2.2, in proportion
         on a slower machine
 known   of the reference client, measured once and elsewhere; tools: curl, bash and ping, one after another as it does
