@@ -40,6 +40,8 @@ enum {
 #define TICK_WITHOUT_SLICE (10 * WD_MS)
 #define TICK_SLOW (50 * WD_MS)
 #define TELL_AFTER WD_S    // without a pass of the loop: the watchdog logs it
+#define PLACE_WORK WD_MS   // of processor time without an instruction of Lua, after which its place is asked for from outside
+#define PLACE_PATIENCE (100 * WD_MS) // the same for who sleeps in the kernel; a busy machine may not let a script go on for as long
 #define GC_SLICE WD_MS     // of hurried collecting a pass
 #define TICK_SIGNAL (SIGRTMIN + 1)
 
@@ -221,6 +223,13 @@ void wd_budget_interrupt(struct wd_vm *vm) {
   if (vm->running) arm(vm->running, LUA_MASKCOUNT);
 }
 
+// The hook tells the place at the next instruction of Lua.
+static void want_place(struct wd_budget *b, enum wd_place_wanted how, wd_ns now) {
+  b->place_wanted = how;
+  b->wanted_from = now;
+  b->wanted_cpu = cpu_now();
+}
+
 // How long this pass of the loop lasts, and what is to be done about it.
 static void look_at_pass(struct wd_vm *vm) {
   struct wd_budget *b = &vm->budget;
@@ -235,11 +244,12 @@ static void look_at_pass(struct wd_vm *vm) {
   wd_ns held = now - b->pass_from;
   if (!b->told && held >= TELL_AFTER) {
     b->told = true;
-    b->place_wanted = WD_PLACE_WANTED;
+    want_place(b, WD_PLACE_WANTED, now);
   } else if (!b->stalled && b->limits.stall && held >= b->limits.stall) {
     b->stalled = true;
-    b->place_wanted = WD_PLACE_LAST;
-  } else if (b->place_wanted) { // no instruction of Lua since the tick before: a function in C, or a finalizer, which hooks do not enter
+    want_place(b, WD_PLACE_LAST, now);
+  } else if (b->place_wanted && (cpu_now() - b->wanted_cpu >= PLACE_WORK || now - b->wanted_from >= PLACE_PATIENCE)) {
+    // No instruction of Lua meanwhile: a function in C, or a finalizer, which hooks do not enter.
     char place[WD_PLACE_LEN] = "a finalizer, at the end";
     // Level 0 may be about to change; those above it stand still meanwhile.
     if (vm->running && !wd_vm_place(vm->running, 1, place)) *place = '\0';
@@ -330,8 +340,14 @@ static int64_t bytes_in_use(const struct wd_vm *vm) {
   return (int64_t)lua_gc(vm->L, LUA_GCCOUNT) * 1024; // negative inside the collector
 }
 
-// Asked where the state gets memory from the system. A task that asks for too much ends at its next instruction. Until then it gets it, within
-// bounds, where the state has many objects: a refusal makes Lua collect all garbage while everything stands still. What it raises, pcall may catch.
+// A refusal makes Lua collect all garbage while everything stands still, and raises what pcall can catch.
+static bool is_refused_at_once(const struct wd_slab *slab, lua_State *L) {
+  char place[WD_PLACE_LEN];
+  return slab->small_bytes <= SMALL_STATE && wd_vm_place(L, 0, place);
+}
+
+// Asked where the state gets memory from the system. A task that asks for too much ends at its next instruction. Where the state has many objects,
+// or waddle itself is at work, it gets that much, within bounds.
 static bool may_grow(struct wd_slab *slab, size_t size) {
   struct wd_vm *vm = WD_CONTAINER(slab, struct wd_vm, memory);
   struct wd_budget *b = &vm->budget;
@@ -352,7 +368,7 @@ static bool may_grow(struct wd_slab *slab, size_t size) {
     t->over = block ? WD_OVER_BLOCK : WD_OVER_MEMORY;
     arm(vm->running, LUA_MASKCOUNT);
   }
-  int64_t overdraft = slab->small_bytes > SMALL_STATE ? OVERDRAFT : 1;
+  int64_t overdraft = block && is_refused_at_once(slab, vm->running) ? 1 : OVERDRAFT;
   return !(block && (int64_t)size / overdraft > b->large) && !(memory && after / OVERDRAFT > b->full);
 }
 

@@ -52,6 +52,7 @@ struct wd_budget {
   volatile wd_ns cpu_from;      // processor time of the thread when this slice was first seen
   volatile wd_ns pass_from;     // when this pass of the loop was first seen, by the real clock
   volatile enum wd_place_wanted place_wanted;
+  volatile wd_ns wanted_from, wanted_cpu; // since when, by the real clock and by the processor's
   volatile bool told, stalled;  // of this pass: the watchdog has logged it; the process is about to end
   bool set_aside;               // the last yield was the hook's
   bool condemned;               // `why` says what the running task ends for

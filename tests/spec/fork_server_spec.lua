@@ -3,6 +3,7 @@
 
 local process = require "tests.support.process"
 local spec = require "tests.support.spec"
+local task = require "waddle.task"
 
 after_each(process.clean)
 
@@ -58,16 +59,45 @@ local function is_server(pid)
   return read(("/proc/%d/cmdline"):format(pid)) == "waddle\0--fork-server\0"
 end
 
--- The agent, below the timeout(1) that process.start runs it by, its fork server, and the server's heir.
-local function pids(agent)
+-- In hundredths of a second since the machine was; numbers of processes begin again at some time.
+local function started(pid)
+  local n = 2
+  for field in (read(("/proc/%d/stat"):format(pid)):match "%)(.*)" or ""):gmatch "%S+" do
+    n = n + 1
+    if n == 22 then
+      return tonumber(field)
+    end
+  end
+  return math.huge
+end
+
+-- The agent, below the timeout(1) that process.start runs it by, its fork server, and the server's heir. While a copy is made it has the server's name.
+local function pids_now(agent)
   local own = children(agent.pid)[1]
-  local servers = {}
+  local servers, since = {}, {}
   for _, pid in ipairs(own and children(own) or {}) do
     if is_server(pid) then
       servers[#servers + 1] = pid
+      since[pid] = started(pid)
     end
   end
-  return own, servers[1], servers[2]
+  table.sort(servers, function(a, b)
+    if since[a] == since[b] then
+      return a < b
+    end
+    return since[a] < since[b]
+  end)
+  return own, table.unpack(servers)
+end
+
+-- The same, once no copy is about to be made: each has its own name after a moment.
+local function pids(agent)
+  return table.unpack(spec.eventually(function()
+    local before = {pids_now(agent)}
+    task.sleep(0.05)
+    local now = {pids_now(agent)}
+    return #now <= 3 and table.concat(before, " ") == table.concat(now, " ") and now
+  end, 10))
 end
 
 local function is_gone(pid)
@@ -186,7 +216,7 @@ sink(function(r) print(r.error_detail) io.stdout:flush() end)]] -- each run need
       spec.eventually(function()
         local _, now, next_one = pids(agent)
         return now == heir and next_one
-      end, 5)
+      end, 15)
       local before = runs()
       spec.eventually(function() return runs() > before + 1 end, 5)
     end
