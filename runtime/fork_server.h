@@ -31,7 +31,8 @@ int wd_fork_server_confine(const struct wd_fork_rights *rights);
 // Whether it was started, also when it has ended since.
 bool wd_fork_server_is_used(void);
 
-// This program again, with these words (the first is its name) and `fd` as its descriptor 3. ECHILD: the server is gone.
+// This program again, with these words (the first is its name) and `fd` as its descriptor 3. ECHILD: the server is gone. ESTALE: so it is, and its heir
+// serves from now on; it is to be asked with another `fd`, since a copy that the old server made last may have this one.
 int wd_fork_server_spawn(char *const *argv, int fd, pid_t *pid);
 
 // The life of the server. Gives true in a copy, with its arguments in place of those given; false when the server is to end, with `code`.

@@ -97,13 +97,14 @@ static int l_spawn(lua_State *L) {
   *p = (struct process){.pidfd = -1};
   luaL_setmetatable(L, metatable);
   struct wd_conn *c = wd_lua_conn_push(L, 2);
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair)) return fail(L, errno);
-  int rc = start(p, argv, pair[1]);
-  close(pair[1]);
-  if (rc) {
-    close(pair[0]);
-    return fail(L, rc);
-  }
+  int rc;
+  do {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair)) return fail(L, errno);
+    rc = start(p, argv, pair[1]);
+    close(pair[1]);
+    if (rc) close(pair[0]);
+  } while (rc == ESTALE && wd_fork_server_is_used());
+  if (rc) return fail(L, rc);
   rc = wd_conn_open(c, wd_vm_of(L)->loop, pair[0]);
   p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
   if (p->pidfd < 0) return fail(L, errno);
