@@ -9,7 +9,7 @@ local torture = require "tests.torture.torture"
 
 local FIRST = torture.pick(40, 200) -- allocations that fail one by one
 local SAMPLED, BURSTS = torture.pick(20, 1000), torture.pick(5, 100)
-local LEAKED_PART, LEAKED_FEW = 0.1, 50 -- blocks a trial, and in all: what libraries forget, and keep
+local LEAKED_PART, LEAKED_FEW = 0.1, 30 -- blocks a trial, and in all: what libraries forget, and keep
 
 -- Grounds, and what is known of libraries there: `blames`, a failure that is no more than fair where the other end has no memory either, or where the
 -- library tells nothing better; `leaks`, kinds for which the library forgets blocks.
