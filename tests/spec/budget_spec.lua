@@ -234,6 +234,17 @@ describe("memory", function()
     end)
   end
 
+  it("of one piece is not even taken where there are few objects", function()
+    local status, out, err = process.run {"run", process.file("large.lua", [[
+      local s = ("x"):rep(5 << 20)
+      local mark <close> = setmetatable({}, {__close = function() print(collectgarbage "count" < 10 << 10) end})
+      return s .. s
+    ]])}
+    assert.equal(1, status)
+    assert.matches("large.lua:3: budget: memory: one text or table of more than 8 MiB", err)
+    assert.equal("true\n", out)
+  end)
+
   it("of all pieces has a limit, and is there again when the task has ended", function()
     local message, delay = beside(([[
       local function fill()

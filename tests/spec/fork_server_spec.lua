@@ -97,7 +97,7 @@ local function pids(agent)
     task.sleep(0.05)
     local now = {pids_now(agent)}
     return #now <= 3 and table.concat(before, " ") == table.concat(now, " ") and now
-  end, 10))
+  end, 5))
 end
 
 local function is_gone(pid)
@@ -216,7 +216,7 @@ sink(function(r) print(r.error_detail) io.stdout:flush() end)]] -- each run need
       spec.eventually(function()
         local _, now, next_one = pids(agent)
         return now == heir and next_one
-      end, 15)
+      end, 5)
       local before = runs()
       spec.eventually(function() return runs() > before + 1 end, 5)
     end

@@ -9,7 +9,7 @@ local spec = require "tests.support.spec"
 local CARD_LATE_MS = 7 -- what the card's clock adds to every round trip
 local STAMPED_MS = 0.061 -- uncertainty of a round trip between two of the kernel's stamps
 local MANY = 16 -- figures of a kind whose middle one is not at the mercy of one interruption
-local MIDDLE_MS = {kernel = 2, hardware = 2, user = 4} -- how far that may be from the wire's: hosts are 5 ms apart; our clock is late on a busy machine
+local MIDDLE_MS = 2 -- how far that may be from the wire's: hosts are 5 ms apart
 
 -- What the script returns, run on that kernel.
 local function on(kernel, script)
@@ -75,8 +75,11 @@ local function hold(truth, r, check, late_ms)
   local function compare(name, host, nth, rtt, delay_ms, quality)
     local packet = wire[host][turn[name][1]][turn[name][2] + nth]
     check(name, rtt, delay_ms, quality)
-    off[name] = off[name] or {most = MIDDLE_MS[quality.timestamp_source]}
-    table.insert(off[name], math.abs(rtt - (quality.timestamp_source == "hardware" and late_ms or 0) - packet.wire_ms))
+    off[name] = off[name] or {}
+    local by = math.abs(rtt - (quality.timestamp_source == "hardware" and late_ms or 0) - packet.wire_ms)
+    -- Our clock is read when we come to it, which on a busy machine is as much later as we say.
+    local told = quality.timestamp_source == "user" and by <= quality.loop_lag_ms
+    table.insert(off[name], told and 0 or by)
   end
   for name, sweep in pairs(sweeps_of(r)) do
     local refused = name == "six" and 0 or 5
@@ -105,7 +108,7 @@ local function hold(truth, r, check, late_ms)
   for name, list in pairs(off) do
     table.sort(list)
     assert.is_true(name == "query" or #list >= MANY, name)
-    assert.is_true(#list < MANY or list[#list // 2] < list.most, ("%s: half are %s ms off or more"):format(name, list[#list // 2]))
+    assert.is_true(#list < MANY or list[#list // 2] < MIDDLE_MS, ("%s: half are %s ms off or more"):format(name, list[#list // 2]))
   end
 end
 
