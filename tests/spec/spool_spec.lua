@@ -143,10 +143,11 @@ describe("a spool", function()
     if not os.execute("command -v strace >/dev/null 2>&1") then
       spec.skip("no strace")
     end
-    local a = child("put(1) say 'after'", nil, ("strace -f -o %s -e trace=write,fdatasync,fsync"):format(trace))
+    local a = child("put(1) say 'after'", nil, ("env ASAN_OPTIONS=detect_leaks=0 strace -f -o %s -e trace=write,fdatasync,fsync"):format(trace)) -- who is traced cannot look for leaks
     local code, out, err = a:wait()
-    if code ~= 0 and err:find("strace", 1, true) then
-      spec.skip("strace may not trace here")
+    local refused = code ~= 0 and err:match "strace: [^\n]*"
+    if refused then
+      spec.skip(refused)
     end
     assert.equal(0, code, err)
     assert.matches("^taken%s+id%-1\nafter\n$", out)
